@@ -1,0 +1,1 @@
+"""Composition: the only place that knows everything, and the only one that reads the clock."""

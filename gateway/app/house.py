@@ -1,0 +1,267 @@
+"""One process's whole house: opened in order, closed in reverse, nothing global."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from gateway.app.clock import wall_us
+from gateway.app.limits import LimitsBook
+from gateway.app.wiring import all_servers, declared_agents, server_spec, server_terms
+from gateway.audit import entry as entries
+from gateway.audit.checkpoint import Signer
+from gateway.config import Config, Server
+from gateway.edge.ids import new_call_id
+from gateway.jobs.checkpoint import Publisher
+from gateway.jobs.discover import Discovery
+from gateway.jobs.recover import Recovery, opened, settle_in_flight
+from gateway.metrics import Gauges, Metrics
+from gateway.pipeline import Pipeline
+from gateway.policy.files import Binding, bundle
+from gateway.policy.load import Loaded
+from gateway.policy.load import load as load_policy
+from gateway.policy.snapshot import Policies, builtin_deny_all
+from gateway.store import engine, keys, recovery
+from gateway.store.counters import Counters
+from gateway.store.identity import Identity
+from gateway.store.ledger import Ledger
+from gateway.store.log import Log
+from gateway.store.pseudonyms import TENANT, Pseudonyms
+from gateway.store.refusals import Refusals
+from gateway.store.registry import Registry, registered_servers
+from gateway.store.tables import reader_engine
+from gateway.store.writer import Effect, WriteFailed, Writer
+from gateway.upstream.breaker import BreakerState
+from gateway.upstream.catalogue import Upstreams
+
+SYSTEM = "system:house"
+log = structlog.get_logger("customhouse.house")
+
+
+@dataclass(slots=True)
+class House:
+    """Everything that is open. Built by `open_house` only."""
+
+    config: Config
+    environ: Mapping[str, str]
+    database: Path
+    house_keys: keys.HouseKeys
+    signer: Signer
+    identity: Identity
+    registry: Registry
+    policies: Policies
+    loaded_policy: Loaded | None
+    writer: Writer
+    ledger: Ledger
+    recovery: Recovery
+    publisher: Publisher
+    upstreams: Upstreams
+    metrics: Metrics
+    pipeline: Pipeline
+    servers: dict[str, Server]
+    discovery: Discovery
+    orphans: int = 0
+
+    async def apply_policy(self, author: str) -> str:
+        """Load the policy folder and put it in force; all or nothing. Returns the new version.
+
+        Raises: PolicyInvalid: nothing changed.
+        """
+        bindings = self.identity.bindings()
+        loaded = await asyncio.to_thread(load_policy, self.config.policies, bindings)
+        prior = self.policies.current.version
+        if loaded.snapshot.version == prior:
+            return prior
+        await self.ledger.change(
+            "policy.apply",
+            author,
+            digest=loaded.snapshot.version,
+            prior=prior,
+            effects=(policy_effect(loaded, bindings),),
+        )
+        self.policies.swap(loaded.snapshot)
+        self.loaded_policy = loaded
+        return loaded.snapshot.version
+
+    def gauges(self) -> Gauges:
+        """What /metrics reads when somebody asks."""
+        now_us = self.ledger.log.stamp()
+        tenants = self.ledger.pseudonyms.all(TENANT)
+        held, charged = self.ledger.counters.totals(tenants, now_us)
+        return Gauges(
+            held=held,
+            charged=charged,
+            log_entries=self.ledger.log.next_leaf,
+            checkpoint_age_s=max(0.0, (now_us - self.publisher.published_us) / 1e6),
+            upstreams={
+                name: health.breaker is BreakerState.CLOSED
+                for name, health in self.upstreams.health().items()
+            },
+            writable=not self.ledger.log.closed,
+        )
+
+    def is_ready(self) -> bool:
+        return not self.ledger.closed_by and not self.ledger.log.clock_is_behind()
+
+
+@asynccontextmanager
+async def open_house(config: Config, environ: Mapping[str, str]) -> AsyncIterator[House]:
+    """Own the data folder, take up the log, and have everything in memory; serve nothing yet.
+
+    Raises: FolderInUse, KeysMissing, LogShortened, LogDamaged, CountersDamaged, SchemaUnknown,
+    NameTaken, PolicyInvalid, ConfigError: nothing was changed, the house stays closed.
+    """
+    lock = engine.lock_folder(config.data_dir)
+    try:
+        house, tail = _build(config, environ)
+        await _take_up(house, tail)
+        try:
+            yield house
+        finally:
+            await _close(house)
+    finally:
+        os.close(lock)
+
+
+def _build(config: Config, environ: Mapping[str, str]) -> tuple[House, recovery.Tail]:
+    database = config.data_dir / engine.DATABASE
+    engine.prepare(database)
+    pseudonyms = Pseudonyms()
+    with engine.reading(database) as connection:
+        log_id = recovery.log_id(connection) or secrets.token_hex(16)
+        tail = recovery.read_tail(connection)
+        house_keys = keys.load_or_create(config.keys_dir, tail.frontier.size == 0)
+        signer = Signer(house_keys.signing, f"customhouse/{log_id}")
+        recovery.check_remembered(connection, house_keys.folder, signer.vkey, tail.frontier)
+        pseudonyms.load(connection)
+    keys.write_vkey(house_keys.folder, str(signer.vkey))
+    tables = reader_engine(database)
+    identity = Identity()
+    identity.load(tables, declared_agents(config, environ))
+    registry = Registry()
+    servers = all_servers(config, registered_servers(tables))
+    for name, server in servers.items():
+        registry.terms[name] = server_terms(server)
+    registry.load(tables)
+    tables.dispose()
+    loaded = _policy(config, identity)
+    policies = Policies(loaded.snapshot if loaded else builtin_deny_all(), wall_us)
+    writer = Writer(database, signer, house_keys.payload)
+    journal = Log(writer, pseudonyms, wall_us)
+    book = LimitsBook(config, identity, pseudonyms)
+    ledger = Ledger(
+        log=journal,
+        counters=Counters(),
+        pseudonyms=pseudonyms,
+        refusals=Refusals(journal, pseudonyms),
+        limits_of=book.of,
+        catalogue=lambda: registry.catalogue,
+        policy_version=lambda: policies.current.version,
+    )
+    metrics = Metrics()
+    specs = [
+        server_spec(name, server, environ, declared=name in config.servers)
+        for name, server in servers.items()
+    ]
+    upstreams = Upstreams(specs, wall_us, structlog.get_logger("customhouse.upstream"))
+    house = House(
+        config=config,
+        environ=environ,
+        database=database,
+        house_keys=house_keys,
+        signer=signer,
+        identity=identity,
+        registry=registry,
+        policies=policies,
+        loaded_policy=loaded,
+        writer=writer,
+        ledger=ledger,
+        recovery=Recovery(database, writer, ledger, book.of_accounts),
+        publisher=Publisher(database, house_keys.folder, writer, journal),
+        upstreams=upstreams,
+        metrics=metrics,
+        pipeline=Pipeline(policies, ledger, upstreams, metrics, lambda: new_call_id(wall_us())),
+        servers=servers,
+        discovery=Discovery(upstreams, registry, ledger),
+    )
+    return house, tail
+
+
+def _policy(config: Config, identity: Identity) -> Loaded | None:
+    """The policy folder compiled, or None when there is none at all (deny all)."""
+    if not config.policies.is_dir():
+        return None
+    return load_policy(config.policies, identity.bindings())
+
+
+def policy_effect(loaded: Loaded, bindings: Sequence[Binding]) -> Effect:
+    """Policy files are stored by digest, so that any past decision can be replayed."""
+    stored = (loaded.snapshot.version, bundle(loaded.source, bindings), wall_us())
+    return "INSERT OR IGNORE INTO policy_versions VALUES (?,?,?)", stored
+
+
+async def _take_up(house: House, tail: recovery.Tail) -> None:
+    """Start the writer, close orphans, and enter what is in force from here on."""
+    loop = asyncio.get_running_loop()
+    rescue = _Rescue(house.recovery)
+    house.writer.on_broken = rescue.begin
+    house.writer.start(loop, tail.frontier.copy())
+    at_us = max(wall_us(), tail.last_us)
+    vkey = house.signer.vkey
+    entry = opened(house.signer.origin.partition("/")[2], vkey.id, tail.frontier.size, at_us)
+    house.orphans = await house.recovery.take_up(tail, entry)
+    if house.orphans:
+        log.warning("orphans_closed", count=house.orphans)
+    await _enter_policy_in_force(house)
+
+
+async def _enter_policy_in_force(house: House) -> None:
+    loaded = house.loaded_policy
+    if loaded is None:
+        return
+    with engine.reading(house.database) as connection:
+        row = connection.execute("SELECT version FROM policy_versions ORDER BY at DESC LIMIT 1")
+        newest = row.fetchone()
+    prior = newest[0] if newest else ""
+    if prior != loaded.snapshot.version:
+        effects = (policy_effect(loaded, house.identity.bindings()),)
+        digest = loaded.snapshot.version
+        await house.ledger.change(
+            "policy.apply", SYSTEM, digest=digest, prior=prior, effects=effects
+        )
+
+
+async def _close(house: House) -> None:
+    """Settle what is left, write the counters, say that we leave, publish, and let go."""
+    if not house.ledger.log.closed:
+        await settle_in_flight(house.ledger)
+        house.ledger.refusals.flush(house.ledger.log.stamp())
+        house.ledger.state_entry()
+        journal = house.ledger.log
+        await journal.put(entries.Close(i=journal.next_leaf, t=journal.stamp()))
+        await house.publisher.publish()
+        house.ledger.log.closed = True
+    await asyncio.to_thread(house.writer.stop)
+
+
+class _Rescue:
+    """Starts recovery after a failed commit, once at a time."""
+
+    def __init__(self, recovery: Recovery) -> None:
+        self._recovery = recovery
+        self._task: asyncio.Task[None] | None = None
+
+    def begin(self, failed: WriteFailed) -> None:
+        if self._task is None or self._task.done():
+            log.error("commit_failed", why=str(failed))
+            self._recovery.close()
+            self._task = asyncio.get_running_loop().create_task(
+                self._recovery.after_failed_commit()
+            )

@@ -1,0 +1,160 @@
+"""Approving what servers say of themselves: exactly what the person saw, or nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.app.house import House
+from gateway.app.operations.args import Args
+from gateway.app.operations.entering import Change, conflict, enter_all, unknown
+from gateway.app.operations.places import object_of, place_from
+from gateway.domain.arguments import BadSchema, compile_schema
+from gateway.domain.model import Approval, Kind
+from gateway.domain.names import likenesses
+from gateway.domain.operator import Exit, OperationRefused, usage
+from gateway.store.registry import Pin, Place, Registry, pin_effect
+
+_CALLED_BY_NAME = (Kind.TOOL, Kind.PROMPT)
+
+
+@dataclass(frozen=True, slots=True)
+class _Approval:
+    base: Pin  # as the person saw it
+    pin: Pin  # as it is to be
+
+
+async def approve(house: House, author: str, given: Mapping[str, Any]) -> Any:
+    """Approve one definition, in any state, if it still is the one with the digest that was seen."""
+    args = Args(given, "kind", "server", "name", "digest", "reason")
+    place = place_from(args.text("kind", "tool"), args.text("server"), args.text("name", ""))
+    seen = _approval(house.registry, place, args.text("digest"))
+    if seen.base.approval is Approval.APPROVED:
+        return {"object": object_of(place), "digest": seen.pin.digest, "changed": False}
+    await _take_in(house, author, [seen], args.text("reason", ""))
+    return {"object": object_of(place), "digest": seen.pin.digest, "changed": True}
+
+
+async def approve_server(house: House, author: str, given: Mapping[str, Any]) -> Any:
+    """Approve what a server proposes, all of it or nothing: `seen` lists [kind, name, digest].
+
+    What is quarantined is not approved in passing: each is looked at by itself.
+    """
+    args = Args(given, "name", "seen", "reason")
+    server = args.text("name")
+    if server not in house.registry.terms:
+        raise unknown("server", server, "see: customhouse server list")
+    approvals: list[_Approval] = []
+    for kind, name, digest in map(_seen, args.rows("seen")):
+        place = place_from(kind, server, name)
+        approval = _approval(house.registry, place, digest)
+        if approval.base.approval is not Approval.PROPOSED:
+            raise conflict(
+                f"{object_of(place)} is {approval.base.approval}, not proposed",
+                "it changed since the list was shown, or needs a look of its own",
+                f"look at it: customhouse tool diff {object_of(place)}",
+            )
+        approvals.append(approval)
+    await _take_in(house, author, approvals, args.text("reason", ""))
+    return {"server": server, "approved": [object_of(a.pin.place) for a in approvals]}
+
+
+async def _take_in(house: House, author: str, approvals: Sequence[_Approval], reason: str) -> None:
+    registry = house.registry
+    changes = [
+        Change(
+            "tool.approve",
+            author,
+            subject=object_of(a.pin.place),
+            digest=a.pin.digest,
+            prior=a.base.approved_digest,
+            note=reason,
+            effects=(pin_effect(a.pin),),
+        )
+        for a in approvals
+    ]
+
+    def apply(durable: Sequence[int]) -> None:
+        # A look at the server may have found another definition while the entry was written: it
+        # is newer than what the person saw, so it stays, unapproved.
+        kept = [approvals[i] for i in durable]
+        registry.apply(a.pin for a in kept if registry.pins.get(a.base.place) is a.base)
+
+    await enter_all(house, changes, apply)
+    for a in approvals:
+        if registry.pins[a.pin.place] is not a.pin:
+            raise _changed(a.pin.place, registry.pins[a.pin.place].digest)
+
+
+def _approval(registry: Registry, place: Place, digest: str) -> _Approval:
+    """Raises: OperationRefused: it is not there, not the one that was seen, or cannot be approved."""
+    base = registry.pins.get(place)
+    if base is None or place[0] not in registry.terms:
+        raise unknown("definition", object_of(place), "see: customhouse tool list")
+    if base.gone:
+        raise conflict(
+            f"{object_of(place)} is gone",
+            "the server no longer lists it",
+            f"ask it again: customhouse server test {place[0]}",
+        )
+    pin = registry.approve(place, digest)
+    if pin is None:
+        raise _changed(place, base.digest)
+    _refuse_unusable(pin)
+    _refuse_look_alike(registry, base)
+    return _Approval(base, pin)
+
+
+def _refuse_unusable(pin: Pin) -> None:
+    """Without a validator no call of the tool would ever be let through."""
+    if pin.place[1] is not Kind.TOOL:
+        return
+    try:
+        compile_schema(json.loads(pin.body).get("inputSchema", {}))
+    except (BadSchema, ValueError, AttributeError) as err:
+        raise OperationRefused(
+            f"{object_of(pin.place)} cannot be approved",
+            f"its input schema cannot be used: {err}",
+            "the author of the server has to correct it",
+            Exit.NO,
+        ) from err
+
+
+def _refuse_look_alike(registry: Registry, base: Pin) -> None:
+    """Of two names that read alike at most one is in use; the newcomer waits for the other to go."""
+    if base.place[1] not in _CALLED_BY_NAME:
+        return
+    own = set(likenesses(registry.wire_name(base.place)))
+    for other in registry.pins.values():
+        server, kind, _ = other.place
+        if kind is not base.place[1] or other.place == base.place or other.gone:
+            continue
+        if server not in registry.terms or own.isdisjoint(
+            likenesses(registry.wire_name(other.place))
+        ):
+            continue
+        newcomer = base.approval is Approval.QUARANTINED
+        if other.approval is Approval.APPROVED or (
+            newcomer and other.approval is Approval.PROPOSED
+        ):
+            raise conflict(
+                f"{object_of(base.place)} reads like {object_of(other.place)}",
+                "a model or a person would take one for the other",
+                "give one of the two servers another prefix, or leave one of the tools out",
+            )
+
+
+def _seen(row: Any) -> tuple[str, str, str]:
+    if not isinstance(row, list) or len(row) != 3 or not all(isinstance(x, str) for x in row):
+        raise usage("`seen` is not a list of [kind, name, digest]", "correct it")
+    return row[0], row[1], row[2]
+
+
+def _changed(place: Place, digest: str) -> OperationRefused:
+    return conflict(
+        f"{object_of(place)} is not the definition you saw",
+        f"by now its digest is {digest[:16]}...",
+        f"look again: customhouse tool diff {object_of(place)}",
+    )

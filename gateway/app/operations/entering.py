@@ -1,0 +1,79 @@
+"""A change: durable first, in force after, and never one without the other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import anyio
+
+from gateway.app.house import House
+from gateway.domain.operator import Exit, OperationRefused
+from gateway.store.writer import Effect
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One entry of administration, and the rows that commit with it."""
+
+    what: str
+    author: str
+    subject: str = ""
+    digest: str = ""
+    prior: str = ""
+    note: str = ""  # why, in the operator's words: sealed, the leaf holds a commitment
+    effects: Sequence[Effect] = ()
+
+
+async def enter(house: House, change: Change, apply: Callable[[], object]) -> None:
+    """Make *change* durable, then call *apply*, whatever becomes of the one who asked.
+
+    Raises: LogUnavailable: nothing changed.
+    """
+    with anyio.CancelScope(shield=True):
+        await _durable(house, change)
+        apply()
+
+
+async def enter_all(
+    house: House, changes: Sequence[Change], apply: Callable[[Sequence[int]], object]
+) -> None:
+    """Make all *changes* durable, in order, and call *apply* with the indexes of those that are.
+
+    Raises: LogUnavailable: not all of them are; those that are, are in force.
+    """
+    with anyio.CancelScope(shield=True):
+        ends = await asyncio.gather(*(_durable(house, c) for c in changes), return_exceptions=True)
+        apply([index for index, end in enumerate(ends) if end is None])
+    for end in ends:
+        if end is not None:
+            raise end
+
+
+async def _durable(house: House, change: Change) -> None:
+    await house.ledger.change(
+        change.what,
+        change.author,
+        subject=change.subject,
+        digest=change.digest,
+        prior=change.prior,
+        note=change.note,
+        effects=change.effects,
+    )
+
+
+def nothing() -> None:
+    """What an entry that only records has to apply."""
+
+
+def conflict(what: str, why: str, fix: str) -> OperationRefused:
+    """Somebody was there first."""
+    return OperationRefused(what, why, fix, Exit.CONFLICT)
+
+
+def unknown(kind: str, name: str, fix: str) -> OperationRefused:
+    """There is nothing of this name."""
+    return OperationRefused(
+        f"there is no {kind} {name!a:.80}", f"no {kind} of this name is known here", fix, Exit.NO
+    )

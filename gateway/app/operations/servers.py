@@ -1,0 +1,139 @@
+"""Servers: taken in by command, looked at, suspended. What they offer is approved elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.app.house import House
+from gateway.app.operations.args import Args
+from gateway.app.operations.entering import Change, conflict, enter, unknown
+from gateway.app.operations.places import object_of, pin_row
+from gateway.app.wiring import registered_server, server_spec, server_terms
+from gateway.domain.names import is_name, likenesses
+from gateway.domain.operator import usage
+from gateway.store.registry import REGISTERED, registered_servers, server_effect
+from gateway.store.tables import reader_engine
+
+DECLARED = "config"
+
+
+async def add(house: House, author: str, given: Mapping[str, Any]) -> Any:
+    """Put a server behind the border. Nothing of it can be called before it is looked at."""
+    args = Args(given, "name", "table", "reason")
+    name = args.text("name")
+    if not is_name(name):
+        raise usage(
+            f"{name!a:.60} is not a name for a server",
+            "names are 1 to 32 of a-z, 0-9, _ and -, not beginning with _ or -",
+        )
+    spec = json.dumps(dict(args.table("table")), sort_keys=True)
+    server = registered_server(name, spec, house.config)
+    _refuse_confusion(house, name, server.prefix)
+    # Before the entry, because a URL that no connection may go to is found out here. Nothing is
+    # connected until somebody asks something of the server.
+    house.upstreams.add(server_spec(name, server, house.environ, declared=False))
+    change = Change(
+        "server.add",
+        author,
+        subject=f"server/{name}",
+        note=args.text("reason", ""),
+        effects=(server_effect(name, REGISTERED, spec, suspended=False),),
+    )
+
+    def apply() -> None:
+        house.servers[name] = server
+        house.registry.add_server(name, server_terms(server))
+
+    try:
+        await enter(house, change, apply)
+    except BaseException:
+        if name not in house.servers:
+            await house.upstreams.remove(name)
+        raise
+    return {"name": name, "prefix": server.prefix, "approve": str(server.approve)}
+
+
+async def test(house: House, author: str, given: Mapping[str, Any]) -> Any:
+    """Look at a server now: what it offers, what of it is new, changed or gone."""
+    name = _known(house, Args(given, "name").text("name"))
+    sightings = await house.discovery.refresh(name)
+    pins = [pin for pin in house.registry.pins.values() if pin.place[0] == name]
+    states = Counter("gone" if pin.gone else str(pin.approval) for pin in pins)
+    return {
+        "name": name,
+        "states": dict(states),
+        "changes": [
+            {"what": s.what, "object": object_of(s.pin.place), "approval": str(s.pin.approval)}
+            for s in sightings
+        ],
+        "definitions": [
+            pin_row(pin, house.registry.wire_name(pin.place))
+            for pin in sorted(pins, key=lambda pin: (pin.place[1], pin.place[2]))
+        ],
+    }
+
+
+async def suspend(house: House, author: str, given: Mapping[str, Any]) -> Any:
+    """Let no call through to a server, from the next one on."""
+    return await _set_suspended(house, author, given, suspended=True)
+
+
+async def resume(house: House, author: str, given: Mapping[str, Any]) -> Any:
+    """Let calls through to a server again."""
+    return await _set_suspended(house, author, given, suspended=False)
+
+
+async def _set_suspended(
+    house: House, author: str, given: Mapping[str, Any], *, suspended: bool
+) -> Any:
+    args = Args(given, "name", "reason")
+    name = _known(house, args.text("name"))
+    if (name in house.registry.suspended) is suspended:
+        return {"name": name, "suspended": suspended, "changed": False}
+    spec = await asyncio.to_thread(_stored_spec, house, name)
+    origin = DECLARED if spec is None else REGISTERED
+    change = Change(
+        "server.suspend" if suspended else "server.resume",
+        author,
+        subject=f"server/{name}",
+        note=args.text("reason", ""),
+        effects=(server_effect(name, origin, spec or "", suspended=suspended),),
+    )
+    await enter(house, change, lambda: house.registry.set_suspended(name, suspended))
+    return {"name": name, "suspended": suspended, "changed": True}
+
+
+def _stored_spec(house: House, name: str) -> str | None:
+    """The table of a server that was added by command; None for a declared one."""
+    tables = reader_engine(house.database)
+    try:
+        return registered_servers(tables).get(name)
+    finally:
+        tables.dispose()
+
+
+def _known(house: House, name: str) -> str:
+    if name not in house.servers:
+        raise unknown("server", name, "see: customhouse server list")
+    return name
+
+
+def _refuse_confusion(house: House, name: str, prefix: str) -> None:
+    if name in house.servers:
+        raise conflict(
+            f"server {name} exists already",
+            "a name in two places would be two servers in one policy",
+            "choose another name, or see: customhouse server list",
+        )
+    for other, server in house.servers.items():
+        for mine, theirs in ((name, other), (prefix, server.prefix)):
+            if not set(likenesses(mine)).isdisjoint(likenesses(theirs)):
+                raise conflict(
+                    f"{mine} reads like {theirs} of server {other}",
+                    "their tools could not be told apart on /mcp",
+                    "choose another name or prefix",
+                )

@@ -1,0 +1,37 @@
+"""Every operation by its name: what the socket and the command line can ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from gateway.app.house import House
+from gateway.app.operations import agents, approving, calls, keys, payloads, policy, servers
+
+Operation = Callable[[House, str, Mapping[str, Any]], Awaitable[Any]]
+"""(house, author, arguments) -> what became of it, JSON-able. Raises: OperationRefused."""
+
+OPERATIONS: Mapping[str, Operation] = MappingProxyType(
+    {
+        "agent.add": agents.add,
+        "agent.grant": agents.grant,
+        "agent.withdraw": agents.withdraw,
+        "agent.disable": agents.disable,
+        "agent.enable": agents.enable,
+        "key.issue": keys.issue,
+        "key.revoke": keys.revoke,
+        "server.add": servers.add,
+        "server.test": servers.test,
+        "server.approve": approving.approve_server,
+        "server.suspend": servers.suspend,
+        "server.resume": servers.resume,
+        "tool.approve": approving.approve,
+        "tool.call": calls.call,
+        "policy.apply": policy.apply,
+        "audit.payload_read": payloads.read,
+    }
+)
+
+# They wait for servers: nothing else may have to wait for that.
+UPSTREAM: frozenset[str] = frozenset({"server.test", "tool.call"})

@@ -1,0 +1,123 @@
+"""From what the configuration says to the values each room is built with; secrets are resolved here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from gateway.config import (
+    Approve,
+    Config,
+    ConfigError,
+    Server,
+    agent_keys,
+    resolve,
+    server_from,
+)
+from gateway.store.identity import Agent, NameTaken
+from gateway.store.registry import Terms
+from gateway.upstream.spec import (
+    HttpTransport,
+    PythonTransport,
+    ServerSpec,
+    StdioTransport,
+    Transport,
+)
+
+
+def declared_agents(
+    config: Config, environ: Mapping[str, str]
+) -> Iterator[tuple[Agent, str | None]]:
+    """Every agent of the file, with its key where the file refers to one. Raises: ConfigError."""
+    keys = agent_keys(config, environ)
+    for name, agent in config.agents.items():
+        declared = Agent(name, agent.tenant, agent.team, agent.roles, agent.limits)
+        yield declared, keys.get(name)
+
+
+def all_servers(config: Config, registered: Mapping[str, str]) -> dict[str, Server]:
+    """The declared servers and the *registered* ones (name -> stored table).
+
+    Raises: NameTaken: a server is both. ConfigError: a stored one cannot be read.
+    """
+    servers = dict(config.servers)
+    for name, spec in registered.items():
+        if name in servers:
+            raise NameTaken(f"server {name!r} is both declared and registered")
+        servers[name] = registered_server(name, spec, config)
+    return servers
+
+
+def registered_server(name: str, spec: str, config: Config) -> Server:
+    """A server from its stored table, read like one of the file. Raises: ConfigError."""
+    base = config.file.parent if config.file else Path.cwd()
+    return server_from(name, json.loads(spec), base)
+
+
+def server_terms(server: Server) -> Terms:
+    return Terms(
+        prefix=server.prefix,
+        first_seen=server.approve is Approve.FIRST_SEEN,
+        tools=server.tools,
+        tags=server.tags,
+        prices=server.price,
+        result_tokens=server.max_result_tokens,
+        limits=server.limits,
+    )
+
+
+def server_spec(
+    name: str, server: Server, environ: Mapping[str, str], *, declared: bool
+) -> ServerSpec:
+    """What the upstream room needs; a secret that is missing refuses calls, it never goes bare."""
+    return ServerSpec(
+        name=name,
+        transport=_transport(server, environ, declared=declared),
+        timeout_s=server.timeout_s,
+        max_result_bytes=server.max_result_bytes,
+    )
+
+
+def _transport(server: Server, environ: Mapping[str, str], *, declared: bool) -> Transport:
+    if server.url:
+        token, missing = _secret(server.auth, environ)
+        return HttpTransport(
+            url=server.url,
+            auth_header_value=f"Bearer {token}" if token else "",
+            auth_missing=missing,
+            allow_private=declared or _is_plainly_local(server.url),
+        )
+    env, missing = _environment(server.env, environ)
+    cwd = str(server.cwd) if server.cwd else ""
+    if server.python:
+        return PythonTransport(module=server.python, env=env, cwd=cwd, auth_missing=missing)
+    return StdioTransport(command=server.command, env=env, cwd=cwd, auth_missing=missing)
+
+
+def _secret(reference: str, environ: Mapping[str, str]) -> tuple[str, bool]:
+    if not reference:
+        return "", False
+    try:
+        return resolve(reference, environ), False
+    except ConfigError:
+        return "", True
+
+
+def _environment(
+    declared: Mapping[str, str], environ: Mapping[str, str]
+) -> tuple[dict[str, str], bool]:
+    env, missing = {}, False
+    for name, value in declared.items():
+        if not value.startswith(("env:", "file:")):
+            env[name] = value
+            continue
+        env[name], absent = _secret(value, environ)
+        missing = missing or absent
+    return env, missing
+
+
+def _is_plainly_local(url: str) -> bool:
+    """The operator typed this machine's own address; a name could turn out to be anything."""
+    return (urlsplit(url).hostname or "") in ("127.0.0.1", "::1", "localhost")

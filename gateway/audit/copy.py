@@ -1,0 +1,81 @@
+"""A database of the log, opened so that reading it cannot change it.
+
+This is the one place outside `gateway.store` that speaks SQL: the offline verifier must run where
+nothing of the gateway is installed but this package. Nothing in the file is trusted, not even the
+types of its columns.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gateway.audit.statements import Head
+
+Row = tuple[int, int, bytes, bytes, bytes]  # idx, at, kind, call_id, body: one row of `entries`
+
+_ROWS = """
+    SELECT IFNULL(CAST(idx AS INTEGER), -1), at, kind, call_id, IFNULL(CAST(body AS BLOB), x'')
+    FROM entries ORDER BY idx"""
+_HEAD = """
+    SELECT CAST(size AS INTEGER), IFNULL(CAST(root AS BLOB), x''),
+        IFNULL(CAST(frontier AS BLOB), x''), IFNULL(CAST(note AS BLOB), x'')
+    FROM head WHERE id = 1"""
+_PUBLISHED = "SELECT IFNULL(CAST(note AS BLOB), x'') FROM checkpoints ORDER BY size, note"
+_STATES = """
+    SELECT IFNULL(CAST(leaf AS INTEGER), -1), IFNULL(CAST(state AS BLOB), x'')
+    FROM counter_states ORDER BY leaf"""
+
+
+class NotReadable(Exception):
+    """The file is not a database of a log, or SQLite cannot read it."""
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open the database at *path* for reading, all of it as it is at this moment.
+
+    Raises: NotReadable: also from within the block, for whatever SQLite cannot read there.
+    """
+    # Without a write-ahead log beside it no process has the database open. SQLite then need not
+    # make files for one, and a copy on read-only media can be read. Where there is one it is a
+    # part of the database, which `immutable` would pass over.
+    alone = not path.with_name(path.name + "-wal").exists()
+    uri = f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if alone else ''}"
+    try:
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None)
+    except sqlite3.Error as err:
+        raise NotReadable(f"{path} cannot be opened: {err}") from err
+    try:
+        # Whatever stands in a column of text, it comes as bytes instead of as an exception.
+        connection.text_factory = bytes
+        connection.execute("PRAGMA query_only=ON")
+        connection.execute("PRAGMA trusted_schema=OFF")
+        connection.execute("BEGIN")  # one moment for all tables: a server may be writing
+        yield connection
+    except sqlite3.Error as err:
+        raise NotReadable(f"{path} cannot be read: {err}") from err
+    finally:
+        connection.close()
+
+
+def rows(connection: sqlite3.Connection) -> Iterator[Row]:
+    """Return all entries, by index."""
+    return connection.execute(_ROWS)
+
+
+def head(connection: sqlite3.Connection) -> Head | None:
+    row = connection.execute(_HEAD).fetchone()
+    return None if row is None else Head(*row)
+
+
+def published(connection: sqlite3.Connection) -> Iterator[bytes]:
+    """Return the notes of the published checkpoints, by size."""
+    return (note for (note,) in connection.execute(_PUBLISHED))
+
+
+def counter_states(connection: sqlite3.Connection) -> Iterator[tuple[int, bytes]]:
+    """Return the stored counters: leaf of their entry, and state."""
+    return connection.execute(_STATES)

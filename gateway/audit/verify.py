@@ -1,0 +1,139 @@
+"""The offline verifier: a copy of the log and the public key, and nothing of Customhouse running.
+
+    python -m gateway.audit.verify customhouse.db log.vkey --at-least checkpoint
+
+It needs the standard library and cryptography. It proves that these are the entries which the
+holder of the signing key signed, in that order, all of them up to the head, and that they add up.
+It cannot prove that nobody had both the database and the key and wrote another history, nor that
+the database was not set back to an earlier state of its own. Only a checkpoint that was kept out of
+their reach shows either: `--at-least`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.audit import copy
+from gateway.audit.checkpoint import BadVkey, Vkey
+from gateway.audit.copy import NotReadable, Row
+from gateway.audit.findings import MEANING, Code, Findings, Report
+from gateway.audit.pairing import Pairing
+from gateway.audit.spending import Spending
+from gateway.audit.statements import Head, Statements
+from gateway.audit.walk import Walk
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What there is to verify; every iterable is read once, in order."""
+
+    rows: Iterable[Row]
+    head: Head | None
+    published: Iterable[bytes] = ()  # notes of checkpoints
+    counter_states: Iterable[tuple[int, bytes]] = ()  # leaf of the counters entry, state
+    remembered: bytes | None = None  # a checkpoint that was kept elsewhere
+
+
+def verify(evidence: Evidence, vkey: Vkey) -> Report:
+    """Read all of *evidence* once, and report everything that is wrong with it."""
+    findings = Findings()
+    statements = Statements(vkey, findings)
+    statements.add_head(evidence.head)
+    statements.add_published(evidence.published)
+    if evidence.remembered is not None:
+        statements.add_remembered(evidence.remembered)
+    statements.begin()
+    pairing, spending = Pairing(vkey, findings), Spending(findings)
+    walk = Walk(findings, statements, (pairing, spending))
+    walk.over(evidence.rows)
+    if walk.end == 0:
+        findings.add(Code.NOT_OPENED, "the log has no entries")
+    _judge_states(evidence.counter_states, spending.digests, findings)
+    in_flight = pairing.finish()
+    compared = statements.judge(walk.end)
+    return Report(
+        entries=statements.tree.size,
+        root=statements.tree.root(),
+        kinds=dict(walk.kinds),
+        findings=findings.kept(),
+        counts=findings.counted(),
+        in_flight=in_flight,
+        checkpoints_checked=compared,
+        charged=spending.charged,
+        last_us=walk.last_us,
+    )
+
+
+def verify_copy(path: Path, vkey: Vkey, remembered: bytes | None = None) -> Report:
+    """Verify the database at *path*. Raises: NotReadable: it is not the database of a log."""
+    with copy.opened(path) as connection:
+        evidence = Evidence(
+            copy.rows(connection),
+            copy.head(connection),
+            copy.published(connection),
+            copy.counter_states(connection),
+            remembered,
+        )
+        return verify(evidence, vkey)
+
+
+def _judge_states(
+    states: Iterable[tuple[int, bytes]], digests: Mapping[int, str], findings: Findings
+) -> None:
+    """A restart goes on from these, so each must be the one whose digest was entered."""
+    for leaf, state in states:
+        if digests.get(leaf) != hashlib.sha256(state).hexdigest():
+            findings.add(
+                Code.COUNTERS_DIFFER,
+                f"the counters stored for entry {leaf} are not those whose digest it states",
+                leaf,
+            )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Verify as the command line asks; return 0 for clean, 1 for findings, 3 for unreadable."""
+    parser = argparse.ArgumentParser(
+        prog="python -m gateway.audit.verify",
+        description="Verify a copy of the log, offline.",
+        epilog="exit status: 0 nothing found, 1 something found, 2 usage, 3 nothing to verify",
+    )
+    parser.add_argument("database", type=Path, help="copy of the database, e.g. customhouse.db")
+    parser.add_argument("vkey", type=Path, help="file with the verifier key, e.g. log.vkey")
+    parser.add_argument("--at-least", type=Path, metavar="CHECKPOINT", help="kept elsewhere")
+    parser.add_argument("--json", action="store_true", help="write the report as JSON")
+    asked = parser.parse_args(arguments)
+    try:
+        vkey = Vkey.parse(asked.vkey.read_text())
+        remembered = asked.at_least.read_bytes() if asked.at_least else None
+        report = verify_copy(asked.database, vkey, remembered)
+    except (OSError, UnicodeDecodeError, BadVkey, NotReadable) as err:
+        sys.stderr.write(f"nothing could be verified: {err}\n")
+        return 3
+    text = json.dumps(report.as_json(), indent=2) if asked.json else said(report)
+    sys.stdout.write(text + "\n")
+    return 0 if report.clean else 1
+
+
+def said(report: Report) -> str:
+    """Return the report as sentences for a person."""
+    lines = [
+        f"{report.entries} entries, {report.checkpoints_checked} signed checkpoints compared, "
+        f"{report.in_flight} calls in flight",
+        f"root {report.root.hex()}",
+        "charged " + ", ".join(f"{amount} {meter}" for meter, amount in report.charged.items()),
+    ]
+    for code, count in report.counts.items():
+        lines.append(f"{code} ({count}): {MEANING[code]}")
+        lines += [f"  {one.sentence}" for one in report.findings if one.code == code]
+    lines.append("verified: nothing is wrong" if report.clean else "NOT verified")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,160 @@
+"""customhouse.toml: read strictly, checked as a whole, every value with its origin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from gateway.config.error import ConfigError
+from gateway.config.read import Reader
+from gateway.config.secrets import check_key, exposed_file, resolve
+from gateway.config.source import Source, read_source
+from gateway.config.values import (
+    Agent,
+    Approve,
+    Config,
+    Listen,
+    PerTool,
+    Server,
+    Setting,
+    Team,
+    Tenant,
+    of_tool,
+)
+
+__all__ = [
+    "Agent",
+    "Approve",
+    "Config",
+    "ConfigError",
+    "Listen",
+    "PerTool",
+    "Server",
+    "Setting",
+    "Team",
+    "Tenant",
+    "agent_keys",
+    "check_exposure",
+    "load",
+    "of_tool",
+    "resolve",
+    "server_from",
+]
+
+
+def load(path: Path | None, environ: Mapping[str, str]) -> Config:
+    """The whole configuration; with no *path* the defaults, and the environment over either.
+
+    Secrets are not looked up: a command that needs none works where they are not at hand.
+    Raises: ConfigError: the first thing that is wrong; nothing is half read.
+    """
+    source = read_source(path, environ)
+    config = Reader(source).config()
+    for where, what, why, fix in _contradictions(config, named="policies" in source.tables):
+        raise source.error(where, what, why, fix)
+    return replace(config, warnings=tuple(_warnings(config)))
+
+
+def server_from(name: str, table: Mapping[str, Any], base: Path) -> Server:
+    """One server from a table of the same keys that did not come from a file.
+
+    Raises: ConfigError.
+    """
+    return Reader(Source(None, base, {"servers": {name: dict(table)}})).server(name)
+
+
+def agent_keys(config: Config, environ: Mapping[str, str]) -> dict[str, str]:
+    """Agent -> its API key, for those that the configuration gives one.
+
+    Raises: ConfigError: a key is missing, can be guessed, or belongs to two agents.
+    """
+    keys: dict[str, str] = {}
+    owners: dict[str, str] = {}
+    for name, agent in config.agents.items():
+        if agent.key:
+            keys[name] = resolve(agent.key, environ)
+            check_key(name, agent.key, keys[name])
+            other = owners.setdefault(keys[name], name)
+            if other != name:
+                raise ConfigError(
+                    f"agents {other} and {name} have the same key",
+                    "a key says who calls; this one would say either",
+                    f"give {name} a key of its own",
+                )
+    return keys
+
+
+def check_exposure(config: Config, issued_keys: int) -> None:
+    """Refuse to listen beyond this machine while nobody can authenticate.
+
+    *issued_keys*: live keys in the registry, which the configuration does not know.
+    Raises: ConfigError.
+    """
+    if config.listen.is_loopback or issued_keys or any(a.key for a in config.agents.values()):
+        return
+    raise ConfigError(
+        f"{config.listen} can be reached from other machines, and no agent has a key",
+        "a border that nobody can be identified at is not to be exposed",
+        "listen on 127.0.0.1, give an agent a `key`, or run: customhouse key issue AGENT",
+        "listen",
+    )
+
+
+_Contradiction = tuple[tuple[str, ...], str, str, str]  # where, what, why, fix
+
+
+def _contradictions(config: Config, *, named: bool) -> Iterator[_Contradiction]:
+    """What is right key by key and wrong together; *named*: the policies folder was asked for."""
+    data_dir, keys_dir = config.data_dir.resolve(), config.keys_dir.resolve()
+    if keys_dir.is_relative_to(data_dir) or data_dir.is_relative_to(keys_dir):
+        yield (
+            ("keys_dir",),
+            "keys_dir and data_dir lie in one another",
+            "a copy of the data would carry the keys that seal and sign it",
+            "choose two folders side by side",
+        )
+    if named and not config.policies.is_dir():
+        yield (
+            ("policies",),
+            f"there is no folder {config.policies}",
+            "everything would be denied, which is not what naming a folder asks for",
+            "correct the path, or remove the key",
+        )
+    prefixes: dict[str, str] = {}
+    for name, server in config.servers.items():
+        other = prefixes.setdefault(server.prefix.replace("-", "_"), name)
+        if other != name:
+            yield (
+                ("servers", name, "prefix"),
+                f"servers {other} and {name} have the same prefix",
+                "their tools could not be told apart on /mcp",
+                "give one of them another prefix",
+            )
+    roles = {role: name for name, agent in config.agents.items() for role in agent.roles}
+    for role in sorted(roles.keys() & config.agents.keys()):
+        yield (
+            ("agents", roles[role], "roles"),
+            f"{role} is an agent and a role",
+            "policy names both in one place, so the agent would have the role without being given it",
+            "rename one of them",
+        )
+
+
+def _warnings(config: Config) -> Iterator[str]:
+    for name, agent in config.agents.items():
+        if exposed := exposed_file(agent.key):
+            yield f"agents.{name}.key: {exposed}"
+    for name, server in config.servers.items():
+        for reference in (server.auth, *server.env.values()):
+            if exposed := exposed_file(reference):
+                yield f"servers.{name}: {exposed}"
+        parts = urlsplit(server.url)
+        if server.auth and parts.scheme == "http" and not _is_here(parts.hostname or ""):
+            yield f"servers.{name}.url: the credential crosses the network unencrypted (use https)"
+
+
+def _is_here(host: str) -> bool:
+    return Listen(host, 0).is_loopback

@@ -1,0 +1,68 @@
+"""Every key there is: the file has these and no others. At most forty kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from gateway.config import kinds
+
+MEBIBYTE = 1_048_576
+_MAX_AMOUNT = 2**53 - 1
+_DEFAULT_RESULT_TOKENS = 25_000
+
+
+class Key(NamedTuple):
+    """How a key is read, and what the file would say if it said nothing (None: really nothing)."""
+
+    parse: kinds.Parse
+    default: Any = None
+
+
+TOP: Mapping[str, Key] = {
+    "listen": Key(kinds.listen, "127.0.0.1:8080"),
+    "data_dir": Key(kinds.folder, "./data"),
+    "keys_dir": Key(kinds.folder, "./keys"),
+    "policies": Key(kinds.folder, "./policies"),
+    "allowed_hosts": Key(kinds.hosts, []),
+    "allowed_origins": Key(kinds.origins, []),
+    "log_level": Key(kinds.log_level, "info"),
+}
+LIMITS: Mapping[str, Key] = {
+    "rate": Key(kinds.rate),
+    "budget": Key(kinds.budget),
+}
+SERVER: Mapping[str, Key] = {
+    "command": Key(kinds.command),
+    "url": Key(kinds.url),
+    "python": Key(kinds.module),
+    "env": Key(kinds.environment, {}),
+    "cwd": Key(kinds.folder),
+    "auth": Key(kinds.reference),
+    "tools": Key(kinds.texts, ["*"]),
+    "tags": Key(kinds.tags, {}),
+    "approve": Key(kinds.approve, "ask"),
+    "prefix": Key(kinds.name),  # the server's name, when it is not given
+    "timeout_s": Key(kinds.seconds, 60),
+    "max_result_tokens": Key(
+        kinds.per_tool(1, 10_000_000, _DEFAULT_RESULT_TOKENS), _DEFAULT_RESULT_TOKENS
+    ),
+    "max_result_bytes": Key(kinds.integer(1024, 1024 * MEBIBYTE), 16 * MEBIBYTE),
+    "price": Key(kinds.per_tool(0, _MAX_AMOUNT, 0), 0),
+}
+AGENT: Mapping[str, Key] = {
+    "team": Key(kinds.name),
+    "tenant": Key(kinds.name),  # its team's tenant, else "default"
+    "roles": Key(kinds.names, []),
+    "key": Key(kinds.reference),
+    **LIMITS,
+}
+TEAM: Mapping[str, Key] = {"tenant": Key(kinds.name), **LIMITS}
+TENANT: Mapping[str, Key] = LIMITS
+
+SECTIONS: Mapping[str, Mapping[str, Key]] = {
+    "servers": SERVER,
+    "agents": AGENT,
+    "teams": TEAM,
+    "tenants": TENANT,
+}

@@ -1,0 +1,208 @@
+"""From raw tables to values: every key known, every value of its kind, every rule between them."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gateway.config.keys import LIMITS, SECTIONS, TOP, Key
+from gateway.config.source import KeyPath, Source
+from gateway.config.values import Agent, Config, Server, Setting, Team, Tenant
+from gateway.domain.budget import Limits
+from gateway.domain.names import is_name
+
+DEFAULT_TENANT = "default"
+_STRICT = "an unknown key would be a setting that silently does nothing"
+_UNDERSTOOD = "nothing opens before every value is understood"
+_CHILD_ONLY = ("env", "cwd")
+
+
+@dataclass(slots=True)
+class Reader:
+    """Reads one source, and notes the effective value and origin of each key on the way."""
+
+    source: Source
+    settings: list[Setting] = field(default_factory=list)
+
+    def config(self) -> Config:
+        """Raises: ConfigError: the first thing that is wrong."""
+        self._known((), self.source.tables, [*TOP, *SECTIONS])
+        top = self._values((), self.source.tables, TOP)
+        servers = {name: self.server(name) for name in self._names("servers")}
+        agents = {name: self._values(("agents", name)) for name in self._names("agents")}
+        teams = {name: self._values(("teams", name)) for name in self._names("teams")}
+        tenants = {name: self._values(("tenants", name)) for name in self._names("tenants")}
+        homes = self._homes(agents, teams)
+        return Config(
+            **top,
+            servers=servers,
+            agents={name: self._agent(values, homes) for name, values in agents.items()},
+            teams={
+                name: Team(homes.get(name, DEFAULT_TENANT), _limits(values))
+                for name, values in teams.items()
+            },
+            tenants={name: Tenant(_limits(values)) for name, values in tenants.items()},
+            file=self.source.file,
+            settings=tuple(self.settings),
+        )
+
+    def _names(self, section: str) -> list[str]:
+        """The names in a section. No two may differ only in "-" and "_": nobody sees that."""
+        table = self._table((section,), self.source.tables.get(section, {}))
+        seen: dict[str, str] = {}
+        for name in table:
+            path = (section, name)
+            if not is_name(name):
+                raise self.source.error(
+                    path,
+                    f"{ascii(name)[:60]} is not a name",
+                    "names are 1 to 32 of a-z, 0-9, _ and -, so that none looks like another",
+                    "choose such a name",
+                )
+            alike = seen.setdefault(name.replace("-", "_"), name)
+            if alike != name:
+                raise self.source.error(
+                    path,
+                    f"{name} and {alike} differ only in - and _",
+                    "people and environment variables cannot tell them apart",
+                    "rename one of them",
+                )
+        return list(table)
+
+    def _values(
+        self,
+        path: KeyPath,
+        table: Any = None,
+        keys: Mapping[str, Key] | None = None,
+        also: Iterable[str] = (),
+    ) -> dict[str, Any]:
+        """The checked values of one table; keys without a value are left out."""
+        if keys is None:
+            keys = SECTIONS[path[0]]
+            table = self._table(path, self.source.tables[path[0]][path[1]])
+            self._known(path, table, [*keys, *also])
+        values: dict[str, Any] = {}
+        for key, (parse, default) in keys.items():
+            raw = table.get(key, default)
+            if raw is None:
+                continue
+            try:
+                values[key] = self._anchored(parse(raw))
+            except ValueError as err:
+                raise self.source.error(
+                    (*path, key), str(err), _UNDERSTOOD, f"correct the value of {key}"
+                ) from err
+            self._note((*path, key), raw, given=key in table)
+        return values
+
+    def server(self, name: str) -> Server:
+        path = ("servers", name)
+        values = self._values(path, also=["limits"])
+        ways = [key for key in ("command", "url", "python") if key in values]
+        if len(ways) != 1:
+            raise self.source.error(
+                path,
+                f"a server has exactly one of command, url and python, not {len(ways)}",
+                "it says how the server is reached",
+                "keep one of them",
+            )
+        given = self.source.tables["servers"][name]
+        stray = [key for key in _CHILD_ONLY if ways == ["url"] and key in given]
+        stray += ["auth"] if ways != ["url"] and "auth" in given else []
+        if stray:
+            raise self.source.error(
+                (*path, stray[0]),
+                f"{stray[0]} has no meaning for a server with {ways[0]}",
+                "env and cwd are for child processes, auth is for a url",
+                "remove it" if ways == ["url"] else "give the child its secret in env",
+            )
+        limits: dict[str, Any] = {}
+        if "limits" in given:
+            table = self._table((*path, "limits"), given["limits"])
+            self._known((*path, "limits"), table, LIMITS)
+            limits = self._values((*path, "limits"), table, LIMITS)
+        if "prefix" not in values:
+            values["prefix"] = name
+            self._note((*path, "prefix"), name, given=False)
+        return Server(**values, limits=_limits(limits))
+
+    def _agent(self, values: Mapping[str, Any], homes: Mapping[str, str]) -> Agent:
+        team = values.get("team", "")
+        return Agent(
+            tenant=values.get("tenant") or homes.get(team, DEFAULT_TENANT),
+            team=team,
+            roles=values["roles"],
+            key=values.get("key", ""),
+            limits=_limits(values),
+        )
+
+    def _homes(
+        self, agents: Mapping[str, Mapping[str, Any]], teams: Mapping[str, Mapping[str, Any]]
+    ) -> dict[str, str]:
+        """Team -> tenant, as the team or its members say. One that says nothing is in "default"."""
+        homes = {name: team["tenant"] for name, team in teams.items() if "tenant" in team}
+        for name, agent in agents.items():
+            team, tenant = agent.get("team"), agent.get("tenant")
+            if team and tenant and homes.setdefault(team, tenant) != tenant:
+                raise self.source.error(
+                    ("agents", name, "tenant"),
+                    f"agent {name} is in tenant {tenant}, its team {team} in {homes[team]}",
+                    "a team belongs to one tenant, or its budget would join two",
+                    "give the agent another team, or the team's tenant",
+                )
+        return homes
+
+    # -- pieces -----------------------------------------------------------------------------------
+
+    def _table(self, path: KeyPath, raw: Any) -> dict[str, Any]:
+        if isinstance(raw, dict):
+            return raw
+        raise self.source.error(
+            path, "expected a table", "its keys are read one by one", f"write [{'.'.join(path)}]"
+        )
+
+    def _known(self, path: KeyPath, table: Mapping[str, Any], keys: Iterable[str]) -> None:
+        known = list(keys)
+        for key in table:
+            if key not in known:
+                close = difflib.get_close_matches(key.lower(), known, n=1)
+                fix = f"did you mean {close[0]}?" if close else f"known are: {', '.join(known)}"
+                raise self.source.error(
+                    (*path, key), f"there is no key {ascii(key)[:60]} here", _STRICT, fix
+                )
+
+    def _anchored(self, value: Any) -> Any:
+        """Paths, also those in references, as they are whatever the current folder becomes."""
+        base = self.source.base
+        if isinstance(value, Path):
+            return (base / value).absolute()
+        if isinstance(value, str) and value.startswith("file:"):
+            return f"file:{base / Path(value.removeprefix('file:')).expanduser()}"
+        if isinstance(value, dict):
+            return {key: self._anchored(item) for key, item in value.items()}
+        return value
+
+    def _note(self, path: KeyPath, raw: Any, *, given: bool) -> None:
+        if path[-1] == "url" and "?" in raw:
+            raw = raw.partition("?")[0] + "?..."  # some put a secret there
+        origin = self.source.origin(path) if given else "default"
+        self.settings.append(Setting(".".join(path), _toml(raw), origin))
+
+
+def _limits(values: Mapping[str, Any]) -> Limits | None:
+    if "rate" in values or "budget" in values:
+        return Limits(values.get("rate"), values.get("budget", {}))
+    return None
+
+
+def _toml(raw: Any) -> str:
+    """*raw* as it would stand in the file."""
+    if isinstance(raw, dict):
+        return "{" + ", ".join(f"{json.dumps(k)} = {_toml(v)}" for k, v in raw.items()) + "}"
+    if isinstance(raw, list):
+        return "[" + ", ".join(_toml(item) for item in raw) + "]"
+    return json.dumps(raw)

@@ -1,0 +1,123 @@
+"""The configuration as frozen values, complete and checked."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from gateway.domain.budget import Limits
+
+PerTool = tuple[tuple[str, int], ...]
+"""(glob, number) in order: the first that matches a tool holds. The last glob is always "*"."""
+
+
+def of_tool(per_tool: PerTool, tool: str) -> int:
+    return next(number for glob, number in per_tool if fnmatchcase(tool, glob))
+
+
+class Approve(StrEnum):
+    """What happens to a definition that is seen for the first time."""
+
+    ASK = "ask"  # a person approves it
+    FIRST_SEEN = "first-seen"  # it is approved as it is; later changes are quarantined all the same
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    host: str
+    port: int  # 0: any free one
+
+    @property
+    def is_loopback(self) -> bool:
+        """Only this machine can reach it."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One MCP server: exactly one of *command*, *url* and *python* is set."""
+
+    prefix: str
+    max_result_tokens: PerTool
+    price: PerTool  # integer micro-units per call
+    max_result_bytes: int
+    timeout_s: float
+    command: tuple[str, ...] = ()
+    url: str = ""
+    python: str = ""  # the module, without "python:"
+    env: Mapping[str, str] = field(default_factory=dict)  # name -> value or reference
+    cwd: Path | None = None
+    auth: str = ""  # a reference; goes out as a bearer token
+    tools: tuple[str, ...] = ("*",)  # globs of the tools that are taken in
+    tags: tuple[tuple[str, tuple[str, ...]], ...] = ()  # glob -> tags; all that match add up
+    approve: Approve = Approve.ASK
+    limits: Limits | None = None  # of each of its tools, per tenant
+
+    def takes(self, tool: str) -> bool:
+        return any(fnmatchcase(tool, glob) for glob in self.tools)
+
+    def tags_of(self, tool: str) -> frozenset[str]:
+        return frozenset(tag for glob, tags in self.tags if fnmatchcase(tool, glob) for tag in tags)
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    tenant: str
+    team: str = ""
+    roles: tuple[str, ...] = ()
+    key: str = ""  # a reference; "" when its keys are issued by command
+    limits: Limits | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Team:
+    tenant: str
+    limits: Limits | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    limits: Limits | None = None
+
+
+class Setting(NamedTuple):
+    """One effective value: what `config show` prints. Secrets appear as their references."""
+
+    key: str  # servers.docs.url
+    value: str  # as TOML
+    origin: str  # default | customhouse.toml:12 | CUSTOMHOUSE__SERVERS__DOCS__URL
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    listen: Listen
+    data_dir: Path
+    keys_dir: Path
+    policies: Path
+    allowed_hosts: tuple[str, ...]
+    allowed_origins: tuple[str, ...]
+    log_level: Literal["debug", "info", "warning", "error"]
+    servers: Mapping[str, Server]
+    agents: Mapping[str, Agent]
+    teams: Mapping[str, Team]
+    tenants: Mapping[str, Tenant]
+    file: Path | None = None
+    warnings: tuple[str, ...] = ()  # worth a person's look, not worth staying closed
+    settings: tuple[Setting, ...] = ()
+
+    def show(self) -> tuple[Setting, ...]:
+        """Every effective value with where it came from, in the order of the file format."""
+        return self.settings

@@ -1,0 +1,124 @@
+"""The checks a decided call passes before anything is held: one tuple, in the order that matters.
+
+A call that would fail several is refused by the first. None of them reads a clock or changes
+anything; what costs something to know is a thunk in `Standing`, asked for only when its check is
+reached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gateway.domain import refusal
+from gateway.domain.budget import Shortfall
+from gateway.domain.model import Act, Approval, Call, Decision, Definition, Kind, Verdict
+from gateway.domain.rate import Wait
+from gateway.domain.refusal import Refused
+
+_PINNED_KINDS = frozenset({Kind.TOOL, Kind.RESOURCE, Kind.TEMPLATE, Kind.PROMPT})
+_WITH_ARGUMENTS = frozenset({(Kind.TOOL, Act.CALL), (Kind.PROMPT, Act.GET)})
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a call stands at the instant of its admission, as the ledger gathered it."""
+
+    decision: Decision
+    definition: Definition | None  # as the registry has it NOW; call.definition is what was decided
+    served: bool  # False: the server is suspended or gone
+    now_us: int
+    wait: Callable[[], Wait | None]  # the first level whose rate has no room
+    shortfall: Callable[[], Shortfall | None]  # the first limit that does not cover the hold
+
+
+Check = Callable[[Call, Standing], Refused | None]
+
+
+def allowed(call: Call, standing: Standing) -> Refused | None:
+    """Policy said allow. The reason is told only of what the caller sees in lists anyway."""
+    decision = standing.decision
+    if decision.verdict is Verdict.ALLOW:
+        return None
+    if not (decision.visible and pinned(call, standing) is None):
+        return Refused(refusal.FORBIDDEN, call.id)
+    unmet = "+".join(name for name, held in decision.conditions if not held)
+    return Refused(refusal.DENIED, call.id, {"condition": unmet} if unmet else {})
+
+
+def pinned(call: Call, standing: Standing) -> Refused | None:
+    """The definition that was decided on is still the approved one, on a server that serves."""
+    if not standing.served:
+        return Refused(refusal.SUSPENDED, call.id)
+    if call.kind not in _PINNED_KINDS or call.act is Act.LIST:
+        return None
+    now = standing.definition
+    if call.definition is None or now is None:
+        return Refused(refusal.UNKNOWN_OBJECT, call.id)
+    if now.approval is Approval.QUARANTINED:
+        return Refused(refusal.QUARANTINED, call.id)
+    if now.approval is not Approval.APPROVED:
+        return Refused(refusal.NOT_APPROVED, call.id)
+    # Decided on another body (its tags may differ): the caller decides again with the new one.
+    changed = now.digest != call.definition.digest
+    return Refused(refusal.POLICY_CHANGED, call.id) if changed else None
+
+
+def within_rate(call: Call, standing: Standing) -> Refused | None:
+    """Every level's rate has room for one more call."""
+    wait = standing.wait()
+    if wait is None:
+        return None
+    return Refused(
+        refusal.RATE_LIMITED,
+        call.id,
+        {
+            "scope": wait.level,
+            "limit": str(wait.rate),
+            "retry_after_ms": -(-wait.retry_after_us // 1000),
+        },
+    )
+
+
+def arguments_valid(call: Call, standing: Standing) -> Refused | None:
+    """The arguments fit the pinned schema. A tool without a compiled schema is never called."""
+    if (call.kind, call.act) not in _WITH_ARGUMENTS or standing.definition is None:
+        return None
+    validate = standing.definition.validate
+    if validate is None:
+        return Refused(refusal.QUARANTINED, call.id) if call.kind is Kind.TOOL else None
+    problem = validate(call.arguments)
+    return Refused(refusal.INVALID_ARGUMENTS, call.id, {"problem": problem}) if problem else None
+
+
+def within_budget(call: Call, standing: Standing) -> Refused | None:
+    """Every level's budget covers the hold."""
+    short = standing.shortfall()
+    if short is None:
+        return None
+    return Refused(
+        refusal.OVER_BUDGET,
+        call.id,
+        {
+            "scope": short.level,
+            "meter": short.meter,
+            "window": short.window,
+            "limit": short.limit,
+            "needed": short.needed,
+            "remaining": short.remaining,
+            "reset_at_us": short.reset_at_us,
+            "retry_after_ms": max(0, -(-(short.reset_at_us - standing.now_us) // 1000)),
+        },
+    )
+
+
+CHECKS: tuple[Check, ...] = (allowed, pinned, within_rate, arguments_valid, within_budget)
+
+
+def first_refusal(call: Call, standing: Standing) -> Refused | None:
+    """Run the checks in order; None when the call may be held and logged."""
+    for check in CHECKS:
+        refused = check(call, standing)
+        if refused is not None:
+            return refused
+    return None

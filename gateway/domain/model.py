@@ -1,0 +1,217 @@
+"""The nouns of the border. Every value is frozen and complete when it is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+MODERN_VERSION = "2026-07-28"
+
+
+class Kind(StrEnum):
+    """What a call acts on: the first segment of an object name in policy."""
+
+    TOOL = "tool"
+    RESOURCE = "resource"
+    TEMPLATE = "template"
+    PROMPT = "prompt"
+    SERVER = "server"
+    ADMIN = "admin"
+
+
+class Act(StrEnum):
+    CALL = "call"
+    LIST = "list"
+    READ = "read"
+    GET = "get"
+    COMPLETE = "complete"
+    SUBSCRIBE = "subscribe"
+    ADMIN = "admin"
+
+
+class CallClass(StrEnum):
+    """How much of the journey is written down (DESIGN, one path for every method)."""
+
+    FULL = "full"  # intent before, outcome after
+    SINGLE = "single"  # one entry: cached lists, initialize, discover
+    FREE = "free"  # authenticated and rated, never logged singly
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who calls, as a credential proved it. `actors` is the delegation chain, nearest first."""
+
+    tenant: str
+    subject: str
+    team: str = ""
+    roles: frozenset[str] = frozenset()
+    scopes: frozenset[str] = frozenset()
+    actors: tuple[str, ...] = ()
+    credential: str = ""  # id of the key, never the key
+
+
+class Approval(StrEnum):
+    """Where a definition stands: only APPROVED ones can be called or are listed."""
+
+    PROPOSED = "proposed"
+    APPROVED = "approved"
+    QUARANTINED = "quarantined"
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """One tool, prompt, resource, template or server, pinned by the digest of its canonical body."""
+
+    server: str
+    kind: Kind
+    name: str  # as the server calls it: tool name, prompt name, URI, URI template; "" for the server
+    wire_name: str  # as /mcp calls it
+    body: bytes  # canonical JSON of the definition as the server listed it
+    digest: str  # SHA-256 of body, hex
+    approval: Approval
+    reason: str = ""  # why it is not approved, one sentence for the person who reviews
+    tags: frozenset[str] = frozenset()
+    price_micros: int = 0  # per call, integer micro-units of the house currency
+    max_result_tokens: int = 25_000
+    # None when the arguments are valid, else one sentence (what, where); compiled once.
+    validate: Callable[[Mapping[str, Any]], str | None] | None = field(
+        default=None, compare=False, repr=False
+    )
+
+    @property
+    def object(self) -> str:
+        return f"{self.kind}/{self.server}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """What the calling MCP client declared: revision, capabilities and identity, raw JSON."""
+
+    version: str = MODERN_VERSION
+    capabilities: bytes = b"{}"
+    info: bytes = b""
+
+    @property
+    def modern(self) -> bool:
+        return self.version == MODERN_VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request of one principal, parsed and named; nothing about it is decided yet."""
+
+    id: str
+    principal: Principal
+    method: str
+    kind: Kind
+    server: str  # "" when the gateway itself answers
+    name: str  # as the server knows it; "*" for lists
+    act: Act
+    weight: CallClass
+    params: Mapping[str, bytes] = field(default_factory=dict)  # raw, as sent on, without _meta
+    arguments: Mapping[str, Any] = field(default_factory=dict)  # params.arguments, decoded
+    meta: Mapping[str, bytes] = field(default_factory=dict)  # caller's _meta, raw values
+    client: Client = Client()
+    definition: Definition | None = None
+    trace: str = ""  # W3C traceparent, never trusted for decisions
+    parent: str = ""  # call id of the call that caused this one
+    round: int = 1  # 2.. for the later rounds of one multi-round call
+
+    @property
+    def object(self) -> str:
+        return f"{self.kind}/{self.server}/{self.name}"
+
+
+class Verdict(StrEnum):
+    ALLOW = "allow"
+    DENY = "deny"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What policy said of a call, and under which version of it."""
+
+    verdict: Verdict
+    policy_version: str
+    rule: int = -1  # index of the deciding p-rule in that version; -1: none matched
+    conditions: tuple[tuple[str, bool], ...] = ()  # every condition looked at, with its value
+    visible: bool = False  # the caller may see the object in lists: the refusal may say why
+
+
+@dataclass(frozen=True, slots=True)
+class Amounts:
+    """One amount per meter. Cost is in integer micro-units."""
+
+    tokens: int = 0
+    calls: int = 0
+    cost: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """Proof that commit A is durable. Only store/ledger.py makes one."""
+
+    call: Call
+    leaf: int  # index of the intent in the log
+    held: Amounts
+    accounts: tuple[str, ...]  # pseudonyms: tenant, team, agent, tool
+    admitted_us: int  # entry time of the intent
+    argument_tokens: int
+    ceiling_tokens: int  # of the result; upstreams withhold a larger one
+
+
+class Status(StrEnum):
+    """How the call at the upstream ended."""
+
+    OK = "ok"
+    INPUT_REQUIRED = "input_required"
+    TOOL_ERROR = "tool_error"  # a result with isError true
+    RPC_ERROR = "rpc_error"  # the upstream answered with a JSON-RPC error
+    FAILED = "failed"  # dead, unreachable, broken answer, deadline, breaker open
+    TOO_LARGE = "too_large"  # withheld: above the ceiling
+    CANCELLED = "cancelled"  # the caller left after the request was sent
+    NOT_SENT = "not_sent"  # nothing reached the upstream
+    UNKNOWN = "unknown"  # a crash or drain hid the end
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a permitted call. A failure is an outcome, not an exception."""
+
+    status: Status
+    result: bytes = b""  # raw JSON of `result` as the upstream made it
+    error: bytes = b""  # raw JSON of `error` (RPC_ERROR)
+    code: str = ""  # our stable word for FAILED and TOO_LARGE: a row of domain/refusal.py
+    received_bytes: int = 0  # everything relayed or received, also when withheld
+    upstream_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """Commit B: what was charged, and what the tightest budget has left (None: no limit)."""
+
+    leaf: int
+    charged: Amounts
+    left: Mapping[str, int] = field(default_factory=dict)  # "tokens/day" -> left, tightest level
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the edge turns into the final frame."""
+
+    call: Call
+    outcome: Outcome
+    settlement: Settlement
+
+
+class Relay(Protocol):
+    """Where frames go that a call's upstream sends before its result.
+
+    Called by connectors only, in order, between the start and the end of `invoke`.
+    """
+
+    async def notify(self, frame: bytes) -> None:
+        """Pass on one JSON-RPC notification, raw; the progress token is already the caller's."""
+        ...

@@ -1,0 +1,306 @@
+"""Every 'no' of the border: one row each, with a stable id that the log and callers may rely on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+_RPC_PARSE = -32700
+_RPC_METHOD = -32601
+_RPC_PARAMS = -32602
+_NOTHING: Mapping[str, str | int] = MappingProxyType({})
+_MAX_DETAIL_CHARS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A row of the table. The log keeps *id*; what a caller may see is `shown`.
+
+    *as_result*: a tools/call refused so answers with a result (isError true) that the model can act
+    on; everything else answers with a JSON-RPC error of *code*. *hidden*: told to the caller as
+    UNKNOWN_OBJECT, so that it cannot learn what exists.
+    """
+
+    id: str
+    http_status: int
+    code: int
+    retryable: bool
+    sentence: str
+    fix: str
+    as_result: bool = False
+    hidden: bool = False
+
+    @property
+    def shown(self) -> Refusal:
+        """The row a caller may see: for hidden ones the one that says nothing."""
+        return UNKNOWN_OBJECT if self.hidden else self
+
+
+class Refused(Exception):
+    """The border says no. *detail* is for the log; `shown_detail` is the part for the caller."""
+
+    def __init__(
+        self, refusal: Refusal, call_id: str = "", detail: Mapping[str, str | int] = _NOTHING
+    ) -> None:
+        super().__init__(refusal.id)
+        self.refusal = refusal
+        self.call_id = call_id
+        self.detail: Mapping[str, str | int] = dict(detail)
+
+    @property
+    def shown(self) -> Refusal:
+        return self.refusal.shown
+
+    @property
+    def shown_detail(self) -> Mapping[str, str | int]:
+        """Machine data for the caller; nothing at all when the refusal is hidden."""
+        return _NOTHING if self.refusal.hidden else self.detail
+
+    def say(self) -> str:
+        """What happened and what to do, for the model that reads it; one line of printable ASCII."""
+        row = self.shown
+        parts = [row.sentence, *_clauses(self.shown_detail), row.fix]
+        return " ".join(part for part in parts if part)
+
+
+# detail key -> how it reads; the order is the order of the sentence.
+_CLAUSES: Mapping[str, str] = {
+    "problem": "Problem: {}.",
+    "condition": "Unmet condition: {}.",
+    "scope": "Level: {}.",
+    "meter": "Meter: {}.",
+    "window": "Window: {}.",
+    "limit": "Limit: {}.",
+    "needed": "This call needs: {}.",
+    "remaining": "Left: {}.",
+}
+
+
+def _clauses(detail: Mapping[str, str | int]) -> list[str]:
+    said = [text.format(_plain(detail[key])) for key, text in _CLAUSES.items() if key in detail]
+    wait_ms = detail.get("retry_after_ms")
+    if isinstance(wait_ms, int):
+        said.append(f"Possible again in {_span(wait_ms)}.")
+    return said
+
+
+def _plain(value: str | int) -> str:
+    """Printable ASCII of bounded length: a detail may quote what an attacker sent."""
+    text = str(value)
+    if not (text.isascii() and text.isprintable()):
+        text = "".join(c if c.isascii() and c.isprintable() else "?" for c in text)
+    return text if len(text) <= _MAX_DETAIL_CHARS else text[: _MAX_DETAIL_CHARS - 3] + "..."
+
+
+def _span(wait_ms: int) -> str:
+    """A length of time as people say it, rounded up, so that waiting it out is enough."""
+    if wait_ms < 10_000:
+        return f"{wait_ms} ms"
+    seconds = -(-wait_ms // 1000)
+    if seconds < 600:
+        return f"{seconds} s"
+    minutes = -(-seconds // 60)
+    return f"{minutes} min" if minutes < 600 else f"{-(-minutes // 60)} h"
+
+
+_REPEAT = "Repeat the call in a moment."
+_ASK_ADMIN = "Ask the administrator of the gateway."
+_UNKNOWN = "There is nothing of this name that you may use."
+_UNKNOWN_FIX = "Use a name from the list of tools, resources or prompts."
+
+
+def _concealed(id_: str) -> Refusal:
+    return Refusal(id_, 200, _RPC_PARAMS, False, _UNKNOWN, _UNKNOWN_FIX, hidden=True)
+
+
+# -- who calls ------------------------------------------------------------------------------------
+NOT_AUTHENTICATED = Refusal(
+    "not_authenticated", 401, 40100, False,
+    "The credential is missing, unknown, expired or revoked.",
+    "Send a valid key as 'Authorization: Bearer KEY'; 'customhouse key issue' makes one.",
+)  # fmt: skip
+CONFLICTING_CREDENTIALS = Refusal(
+    "conflicting_credentials", 400, 40000, False,
+    "The request carries more than one credential, or one in a place where none may be.",
+    "Send exactly one credential, in one Authorization header.",
+)  # fmt: skip
+BAD_HOST = Refusal(
+    "bad_host", 421, 42100, False,
+    "The gateway does not answer for this Host.",
+    "Use the address the gateway listens on, or add the name to allowed_hosts.",
+)  # fmt: skip
+BAD_ORIGIN = Refusal(
+    "bad_origin", 403, 40301, False,
+    "The gateway does not answer pages of this Origin.",
+    "Call from a program, or add the origin to allowed_origins.",
+)  # fmt: skip
+
+# -- what is asked --------------------------------------------------------------------------------
+MALFORMED = Refusal(
+    "malformed", 400, -32600, False,
+    "The message is not a valid JSON-RPC request.",
+    "Send one JSON-RPC 2.0 request object, unambiguous and complete.",
+)  # fmt: skip
+UNPARSABLE = Refusal(
+    "unparsable", 400, _RPC_PARSE, False,
+    "The body is not strict JSON.",
+    "Send UTF-8 JSON without duplicate keys, lone surrogates, NaN or deep nesting.",
+)  # fmt: skip
+TOO_LARGE_REQUEST = Refusal(
+    "too_large_request", 413, 41300, False,
+    "The request is larger than the gateway accepts.",
+    "Send less in one call.",
+)  # fmt: skip
+UNSUPPORTED_MEDIA = Refusal(
+    "unsupported_media", 415, 41500, False,
+    "The body is not plain application/json.",
+    "Send JSON with Content-Type: application/json and no Content-Encoding.",
+)  # fmt: skip
+HEADER_MISMATCH = Refusal(
+    "header_mismatch", 400, -32020, False,
+    "The MCP headers do not say the same as the body.",
+    "Make MCP-Protocol-Version, Mcp-Method and Mcp-Name equal to the body.",
+)  # fmt: skip
+UNSUPPORTED_VERSION = Refusal(
+    "unsupported_version", 400, -32022, False,
+    "The gateway does not speak this protocol version.",
+    "Use a version that server/discover lists.",
+)  # fmt: skip
+MISSING_CAPABILITY = Refusal(
+    "missing_capability", 400, -32021, False,
+    "The call needs a client capability that was not declared.",
+    "Declare the capability in the request, if the client has it.",
+)  # fmt: skip
+UNKNOWN_METHOD = Refusal(
+    "unknown_method", 404, _RPC_METHOD, False,
+    "The gateway does not know this method.",
+    "Use a method of the MCP revision you speak.",
+)  # fmt: skip
+UNKNOWN_SESSION = Refusal(
+    "unknown_session", 404, 40400, False,
+    "There is no such session, or it has ended.",
+    "Send initialize again to open a new one.",
+)  # fmt: skip
+BAD_PARAMS = Refusal(
+    "bad_params", 400, _RPC_PARAMS, False,
+    "The parameters of the method are incomplete or of the wrong type.",
+    "Send the parameters that the method's definition asks for.",
+)  # fmt: skip
+BAD_CURSOR = Refusal(
+    "bad_cursor", 400, _RPC_PARAMS, False,
+    "The cursor does not belong to this list, or the list has changed since.",
+    "List again from the beginning, without a cursor.",
+)  # fmt: skip
+BAD_STATE = Refusal(
+    "bad_state", 400, _RPC_PARAMS, False,
+    "The requestState is forged, expired, or belongs to another call.",
+    "Start the call again without requestState.",
+)  # fmt: skip
+TOO_MANY_ROUNDS = Refusal(
+    "too_many_rounds", 200, 42904, False,
+    "The call asked for input too many times.",
+    "Start the call again, with what it asked for in the arguments.", as_result=True,
+)  # fmt: skip
+NOT_SUPPORTED_ACROSS_ERAS = Refusal(
+    "not_supported_across_eras", 200, 50100, False,
+    "The server needs something that the client's protocol revision cannot carry.",
+    "Use a client of the revision the server speaks.", as_result=True,
+)  # fmt: skip
+
+# -- may it ---------------------------------------------------------------------------------------
+UNKNOWN_OBJECT = Refusal("unknown_object", 200, _RPC_PARAMS, False, _UNKNOWN, _UNKNOWN_FIX)
+FORBIDDEN = _concealed("forbidden")  # no rule allows it, or one denies it, whatever the arguments
+QUARANTINED = _concealed("quarantined")
+NOT_APPROVED = _concealed("not_approved")
+SUSPENDED = _concealed("suspended")
+DENIED = Refusal(
+    "denied", 200, 40300, False,
+    "Policy does not allow this call as it stands.",
+    "Change the arguments so that the condition holds, or ask for another role.", as_result=True,
+)  # fmt: skip
+RATE_LIMITED = Refusal(
+    "rate_limited", 200, 42900, True,
+    "Too many calls in a short time.",
+    "Wait, then repeat the call.", as_result=True,
+)  # fmt: skip
+INVALID_ARGUMENTS = Refusal(
+    "invalid_arguments", 200, _RPC_PARAMS, False,
+    "The arguments do not fit the tool's schema.",
+    "Correct the arguments and call again.", as_result=True,
+)  # fmt: skip
+OVER_BUDGET = Refusal(
+    "over_budget", 200, 42901, True,
+    "The budget does not cover this call.",
+    "Wait for the window to end, or ask for a larger budget.", as_result=True,
+)  # fmt: skip
+TOO_MANY_STREAMS = Refusal(
+    "too_many_streams", 429, 42903, True,
+    "Too many subscriptions are open at once.",
+    "Close one before opening another.",
+)  # fmt: skip
+
+# -- the gateway cannot now -----------------------------------------------------------------------
+LOG_UNAVAILABLE = Refusal(
+    "log_unavailable", 503, 50300, True,
+    "The call could not be written to the log, so it was not made.", _REPEAT,
+)  # fmt: skip
+POLICY_CHANGED = Refusal(
+    "policy_changed", 503, 50301, True,
+    "The rules changed while the call was being decided.", _REPEAT,
+)  # fmt: skip
+DRAINING = Refusal(
+    "draining", 503, 50302, True,
+    "The gateway is shutting down.", _REPEAT,
+)  # fmt: skip
+CLOCK_BEHIND = Refusal(
+    "clock_behind", 503, 50303, True,
+    "The gateway's clock is behind its log.",
+    "Ask the administrator to correct the clock.",
+)  # fmt: skip
+DISK_LOW = Refusal(
+    "disk_low", 503, 50304, True,
+    "The gateway has too little disk space to admit calls.",
+    "Ask the administrator to free disk space.",
+)  # fmt: skip
+
+# -- the upstream failed (Outcome.code) -----------------------------------------------------------
+UPSTREAM_UNREACHABLE = Refusal(
+    "upstream_unreachable", 200, 50200, True,
+    "The server behind the gateway cannot be reached; the call was not made.", _REPEAT,
+    as_result=True,
+)  # fmt: skip
+UPSTREAM_TIMEOUT = Refusal(
+    "upstream_timeout", 200, 50400, False,
+    "The server did not answer in time; whether it acted is unknown.",
+    "Check whether the call took effect before repeating it.", as_result=True,
+)  # fmt: skip
+UPSTREAM_BROKEN = Refusal(
+    "upstream_broken", 200, 50201, False,
+    "The server's answer was not valid MCP.",
+    "Check whether the call took effect before repeating it.", as_result=True,
+)  # fmt: skip
+UPSTREAM_DIED = Refusal(
+    "upstream_died", 200, 50202, False,
+    "The server ended before it answered; whether it acted is unknown.",
+    "Check whether the call took effect before repeating it.", as_result=True,
+)  # fmt: skip
+BREAKER_OPEN = Refusal(
+    "breaker_open", 200, 50305, True,
+    "The server failed repeatedly and is being left alone; the call was not made.", _REPEAT,
+    as_result=True,
+)  # fmt: skip
+RESULT_TOO_LARGE = Refusal(
+    "result_too_large", 200, 50203, False,
+    "The tool ran, but its result is larger than allowed and was withheld.",
+    "Ask for less: narrow the query, or page through the result.", as_result=True,
+)  # fmt: skip
+CREDENTIAL_MISSING = Refusal(
+    "credential_missing", 200, 50204, False,
+    "The gateway has no credential for the server; the call was not made.", _ASK_ADMIN,
+    as_result=True,
+)  # fmt: skip
+
+BY_ID: Mapping[str, Refusal] = MappingProxyType(
+    {row.id: row for row in tuple(globals().values()) if isinstance(row, Refusal)}
+)

@@ -1,0 +1,193 @@
+"""From a parsed message to a Call: who asks what of which object, complete and undecided."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from gateway.domain.catalogue import Catalogue
+from gateway.domain.model import Call, Client, Definition, Kind, Principal
+from gateway.domain.refusal import BAD_PARAMS, Refused
+from gateway.edge.house import Snapshot
+from gateway.edge.methods import Method, Naming
+from gateway.edge.strict import Message
+
+MAX_NAME_CHARS = 1024
+MAX_URI_CHARS = 8192
+_TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One message, with all that the request around it proved."""
+
+    message: Message
+    server: str  # of the endpoint; "" on /mcp
+    principal: Principal
+    client: Client
+    meta: Mapping[str, bytes]  # the caller's _meta, raw values
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a name means at this endpoint; no definition when it means nothing."""
+
+    kind: Kind
+    server: str
+    name: str
+    definition: Definition | None = None
+    changed: tuple[str, bytes] | None = None  # the parameter that must read differently upstream
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where names are looked up: what is behind the border, and who may see which of it."""
+
+    catalogue: Catalogue
+    snapshot: Snapshot
+
+
+def read_meta(message: Message) -> dict[str, bytes]:
+    """The raw members of params._meta. Raises: Refused: BAD_PARAMS: it is not an object."""
+    raw = message.raw.get("_meta")
+    if raw is None:
+        return {}
+    try:
+        return {name: bytes(value) for name, value in _MEMBERS.decode(raw).items()}
+    except msgspec.ValidationError:
+        raise bad("_meta must be an object") from None
+
+
+def to_call(asked: Asked, row: Method, place: Place, call_id: str) -> Call:
+    """Name the object and make the call; what is unknown is a call, too, with no definition.
+
+    Raises: Refused: BAD_PARAMS: the params do not name an object at all.
+    """
+    message = asked.message
+    found = _find(asked, row, place)
+    params = {name: bytes(value) for name, value in message.raw.items() if name != "_meta"}
+    if found.changed is not None:
+        params[found.changed[0]] = found.changed[1]
+    return Call(
+        id=call_id,
+        principal=asked.principal,
+        method=message.method,
+        kind=found.kind,
+        server=found.server,
+        name=found.name,
+        act=row.act,
+        weight=row.weight,
+        params=params,
+        arguments=_arguments(message.params, params),
+        meta=asked.meta,
+        client=asked.client,
+        definition=found.definition,
+        trace=_trace(message.params.get("_meta")),
+    )
+
+
+def bad(problem: str) -> Refused:
+    return Refused(BAD_PARAMS, detail={"problem": problem})
+
+
+def _find(asked: Asked, row: Method, place: Place) -> Found:
+    naming = row.naming
+    if naming is Naming.NAME:
+        return _by_name(asked, row.kind, asked.message.params.get("name"), place.catalogue)
+    if naming is Naming.URI:
+        return _by_uri(asked, place)
+    if naming is Naming.REF:
+        return _by_ref(asked, place)
+    return Found(row.kind, asked.server, "*")
+
+
+def _by_name(asked: Asked, kind: Kind, name: Any, catalogue: Catalogue) -> Found:
+    name = _text(name, "name", MAX_NAME_CHARS)
+    if asked.server:
+        return Found(kind, asked.server, name, catalogue.find(asked.server, kind, name))
+    definition = catalogue.by_wire(kind, name)
+    if definition is None:
+        return Found(kind, "", name)
+    # The server knows the tool by its own name, whatever /mcp calls it.
+    own_name = ("name", msgspec.json.encode(definition.name))
+    return Found(kind, definition.server, definition.name, definition, own_name)
+
+
+def _by_uri(asked: Asked, place: Place) -> Found:
+    uri = _text(asked.message.params.get("uri"), "uri", MAX_URI_CHARS)
+    catalogue = place.catalogue
+    if asked.server:
+        return Found(Kind.RESOURCE, asked.server, uri, catalogue.resource(asked.server, uri))
+    owners = [catalogue.resource(server, uri) for server in catalogue.resource_owner(uri)]
+    definition = _only_one(asked.principal, owners, place.snapshot)
+    return Found(Kind.RESOURCE, definition.server if definition else "", uri, definition)
+
+
+def _by_ref(asked: Asked, place: Place) -> Found:
+    """The prompt or template whose argument is being completed."""
+    ref = asked.message.params.get("ref")
+    if not isinstance(ref, dict):
+        raise bad("ref must be an object")
+    if ref.get("type") == "ref/prompt":
+        found = _by_name(asked, Kind.PROMPT, ref.get("name"), place.catalogue)
+        if found.changed is None:
+            return found
+        members = _MEMBERS.decode(asked.message.raw["ref"])
+        renamed = {**members, "name": msgspec.Raw(found.changed[1])}
+        changed = ("ref", msgspec.json.encode(renamed))
+        return Found(found.kind, found.server, found.name, found.definition, changed)
+    if ref.get("type") == "ref/resource":
+        return _by_template(asked, _text(ref.get("uri"), "ref.uri", MAX_URI_CHARS), place)
+    raise bad("ref.type must be ref/prompt or ref/resource")
+
+
+def _by_template(asked: Asked, uri: str, place: Place) -> Found:
+    catalogue = place.catalogue
+    servers = [asked.server] if asked.server else filter(catalogue.serves, catalogue.servers)
+    listed = [
+        catalogue.find(server, Kind.TEMPLATE, uri) or catalogue.find(server, Kind.RESOURCE, uri)
+        for server in servers
+    ]
+    definition = _only_one(asked.principal, listed, place.snapshot)
+    if definition is None:
+        return Found(Kind.TEMPLATE, asked.server, uri)
+    return Found(definition.kind, definition.server, uri, definition)
+
+
+def _only_one(
+    principal: Principal, candidates: list[Definition | None], snapshot: Snapshot
+) -> Definition | None:
+    """The one that is meant: of several, the only one that the principal may see."""
+    known = [definition for definition in candidates if definition is not None]
+    if len(known) > 1:
+        known = list(snapshot.visible(principal, known))
+    return known[0] if len(known) == 1 else None
+
+
+def _text(value: Any, where: str, most_chars: int) -> str:
+    if not isinstance(value, str) or not value:
+        raise bad(f"{where} must be a string that is not empty")
+    if len(value) > most_chars:
+        raise bad(f"{where} is longer than {most_chars} characters")
+    return value
+
+
+def _arguments(members: Mapping[str, Any], params: dict[str, bytes]) -> Mapping[str, Any]:
+    arguments = members.get("arguments")
+    if arguments is None:
+        # null and absent are one thing; the upstream must not see a difference we did not judge.
+        params.pop("arguments", None)
+        return {}
+    if not isinstance(arguments, dict):
+        raise bad("arguments must be an object")
+    return arguments
+
+
+def _trace(meta: Any) -> str:
+    trace = meta.get("traceparent") if isinstance(meta, dict) else None
+    return trace if isinstance(trace, str) and _TRACEPARENT.fullmatch(trace) else ""

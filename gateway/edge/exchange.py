@@ -1,0 +1,174 @@
+"""One request and its one response: JSON, or a stream from the moment there is something to tell."""
+
+from __future__ import annotations
+
+import asyncio
+from enum import Enum
+from time import monotonic
+
+import anyio
+import msgspec
+from starlette.types import Message, Send
+
+from gateway.edge.calls import Asked
+from gateway.edge.reply import Answer
+
+Headers = list[tuple[bytes, bytes]]
+
+JSON_TYPE = b"application/json"
+_STREAM: Headers = [
+    (b"content-type", b"text/event-stream"),
+    (b"cache-control", b"no-cache, no-transform"),
+    (b"x-accel-buffering", b"no"),
+]
+_PING = b": ping\r\n\r\n"
+_LOG_LEVEL_META = "io.modelcontextprotocol/logLevel"
+
+
+class Leave(Enum):
+    """Why nobody waits for the answer any more."""
+
+    GONE = "gone"  # the connection was closed
+    REVOKED = "revoked"  # the credential is no longer good
+
+
+class _Notification(msgspec.Struct):
+    method: str
+
+
+_NOTIFICATION = msgspec.json.Decoder(_Notification)
+
+
+class Exchange:
+    """Writes the response; is the Relay of the call that the request made."""
+
+    __slots__ = (
+        "_scope",
+        "_send",
+        "_sent_s",
+        "_writing",
+        "address",
+        "answer",
+        "asked",
+        "can_stream",
+        "finished",
+        "governed",
+        "headers",
+        "left",
+        "negotiated",
+        "streaming",
+    )
+
+    def __init__(self, asked: Asked, send: Send, *, can_stream: bool, address: str) -> None:
+        self.asked = asked
+        self.address = address
+        self.can_stream = can_stream
+        self.headers: Headers = []  # of the session, when there is one
+        self.answer: Answer | None = None  # what the pipeline made of it, when it is in
+        self.governed = False  # the pipeline was asked
+        self.negotiated = ""  # the revision that an initialize settled on
+        self.left: Leave | None = None
+        self.streaming = False
+        self.finished = False
+        self._send = send
+        self._sent_s = monotonic()
+        self._scope: anyio.CancelScope | None = None
+        self._writing: asyncio.Lock | None = None
+
+    async def notify(self, frame: bytes) -> None:
+        """Pass on one notification of the upstream, if the caller can hear it and asked for it."""
+        if not self.can_stream or self.finished or self.left or not self._is_wanted(frame):
+            return
+        await self._chunk(_as_event(frame))
+
+    async def ping(self, after_s: float) -> None:
+        """Keep a silent connection open across proxies, once it was silent for *after_s*."""
+        if not self.can_stream or self.finished or monotonic() - self._sent_s < after_s:
+            return
+        await self._chunk(_PING)
+
+    async def finish(self, answer: Answer) -> None:
+        """Write the final frame; nothing is written after it."""
+        if self.finished:
+            return
+        self.finished = True
+        if self._writing is None:
+            await respond(self._write, answer, self.headers)
+            return
+        async with self._writing:
+            if not self.streaming:
+                await respond(self._write, answer, self.headers)
+                return
+            body = _as_event(answer.body) if answer.body else b""
+            await self._write({"type": "http.response.body", "body": body, "more_body": False})
+
+    def leave(self, why: Leave) -> None:
+        """The answer will not be read, or may not be given: stop the call, if that is its end.
+
+        In the handshake era a lost connection does not cancel the request (2025-11-25, transports).
+        """
+        if self.finished or self.left is Leave.REVOKED:
+            return
+        self.left = why
+        if self._scope is not None and self.is_abandoned:
+            self._scope.cancel()
+
+    @property
+    def is_abandoned(self) -> bool:
+        return self.left is Leave.REVOKED or (self.left is Leave.GONE and self.asked.client.modern)
+
+    def cancellable(self) -> anyio.CancelScope:
+        """The scope the pipeline runs in; `leave` cancels it, also when it came first."""
+        self._scope = scope = anyio.CancelScope()
+        if self.is_abandoned:
+            scope.cancel()
+        return scope
+
+    def _is_wanted(self, frame: bytes) -> bool:
+        """Progress is; log messages are where the era has them on, or the request asked for them."""
+        try:
+            method = _NOTIFICATION.decode(frame).method
+        except msgspec.DecodeError:
+            return False
+        if method == "notifications/message":
+            return not self.asked.client.modern or _LOG_LEVEL_META in self.asked.meta
+        return method == "notifications/progress"
+
+    async def _chunk(self, chunk: bytes) -> None:
+        """One piece of the stream; the call and the watch may both want to write."""
+        if self._writing is None:
+            self._writing = asyncio.Lock()
+        async with self._writing:
+            if not self.streaming:
+                headers = [*_STREAM, *self.headers]
+                await self._write(
+                    {"type": "http.response.start", "status": 200, "headers": headers}
+                )
+                self.streaming = True
+            self._sent_s = monotonic()
+            await self._write({"type": "http.response.body", "body": chunk, "more_body": True})
+
+    async def _write(self, message: Message) -> None:
+        try:
+            await self._send(message)
+        except OSError:  # ASGI 2.4: how a server says that the caller has left
+            self.left = self.left or Leave.GONE
+
+
+async def respond(
+    send: Send, answer: Answer, headers: Headers, content_type: bytes = JSON_TYPE
+) -> None:
+    """Write a whole response at once."""
+    status, body, _ = answer
+    said = [(b"content-length", b"%d" % len(body)), *headers]
+    if body:
+        said.append((b"content-type", content_type))
+    await send({"type": "http.response.start", "status": status, "headers": said})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def _as_event(frame: bytes) -> bytes:
+    # JSON has raw line breaks only between its tokens; in an event they would end the field.
+    if b"\n" in frame or b"\r" in frame:
+        frame = frame.replace(b"\r", b" ").replace(b"\n", b" ")
+    return b"event: message\r\ndata: %b\r\n\r\n" % frame

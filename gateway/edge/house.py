@@ -1,0 +1,98 @@
+"""What the composition root hands to the edge: the few things it may ask of the rest of the house."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from gateway.domain.catalogue import Catalogue
+from gateway.domain.model import Call, Definition, Principal, Relay, Reply
+from gateway.domain.refusal import Refusal
+
+Clock = Callable[[], int]
+
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
+LOOPBACK_ORIGINS = ("http://127.0.0.1", "http://localhost", "http://[::1]")
+
+
+class Pipeline(Protocol):
+    """The one way from a parsed call to its end. Every method may raise Refused, already logged."""
+
+    async def govern(self, call: Call, relay: Relay) -> Reply:
+        """FULL: both commits are durable when this returns."""
+        ...
+
+    async def enter(self, call: Call) -> None:
+        """SINGLE: decided, rated, and its one entry is durable when this returns."""
+        ...
+
+    async def rate(self, call: Call) -> None:
+        """FREE: rated, never written singly."""
+        ...
+
+    async def refuse(
+        self, refusal: Refusal, principal: Principal | None, address: str, method: str
+    ) -> str:
+        """Log a refusal for which no call exists, and return the call id it is known by."""
+        ...
+
+
+class Snapshot(Protocol):
+    @property
+    def version(self) -> str: ...
+
+    def visible(
+        self, principal: Principal, definitions: Iterable[Definition]
+    ) -> tuple[Definition, ...]:
+        """Those the principal may see in lists, in their order."""
+        ...
+
+
+class Policies(Protocol):
+    @property
+    def current(self) -> Snapshot: ...
+
+
+class Identity(Protocol):
+    def authenticate(self, token: str, now_us: int) -> Principal | None:
+        """Who the credential proves, or None. In memory: called on every request."""
+        ...
+
+    def is_live(self, credential: str, now_us: int) -> bool:
+        """Whether a credential that was accepted still is; asked while a request is open."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The limits of the door. A host or origin without a port stands for every port of it."""
+
+    version: str = "0"
+    allowed_hosts: tuple[str, ...] = LOOPBACK_HOSTS
+    allowed_origins: tuple[str, ...] = LOOPBACK_ORIGINS
+    max_body_bytes: int = 4 * 1024 * 1024
+    body_deadline_s: float = 30.0
+    watch_after_s: float = 0.05  # callers that leave earlier are noticed when they are answered
+    liveness_period_s: float = 0.5  # how soon a revoked credential ends an open request
+    ping_period_s: float = 15.0
+    session_idle_s: float = 1800.0
+    max_sessions: int = 10_000
+    max_sessions_per_principal: int = 1_000
+    max_list_bytes: int = 16 * 1024 * 1024  # of the cache of list answers
+    # Methods of the newest era that do not take the way through the SDK.
+    fast: frozenset[str] = frozenset({"tools/call", "tools/list"})
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """Everything the edge stands on; nothing in it is the edge's own."""
+
+    pipeline: Pipeline
+    policies: Policies
+    catalogue: Callable[[], Catalogue]
+    identity: Identity
+    state_key: bytes = field(repr=False)  # 32 bytes: seals requestState
+    clock: Clock = field(repr=False)
+    is_ready: Callable[[], bool] = lambda: True
+    render_metrics: Callable[[], bytes] = lambda: b""

@@ -1,0 +1,207 @@
+"""What the gateway answers itself: lists of what the caller may see, and who the gateway is."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, NamedTuple
+
+import msgspec
+
+from gateway.domain.catalogue import Catalogue
+from gateway.domain.model import MODERN_VERSION, Approval, Call, Definition, Kind, Principal
+from gateway.domain.refusal import BAD_CURSOR, Refused
+from gateway.edge.calls import Place
+from gateway.edge.reply import CALL_META, SERVER_INFO_META, Identification, call_meta
+
+PAGE_ENTRIES = 1_000
+# What is offered, and no more: there are no subscriptions and no change notifications yet.
+CAPABILITIES: Mapping[str, Any] = {"tools": {}, "prompts": {}, "resources": {}, "completions": {}}
+
+_MEMBERS: Mapping[str, tuple[str, Kind]] = {
+    "tools/list": ("tools", Kind.TOOL),
+    "prompts/list": ("prompts", Kind.PROMPT),
+    "resources/list": ("resources", Kind.RESOURCE),
+    "resources/templates/list": ("resourceTemplates", Kind.TEMPLATE),
+}
+_LISTED_KINDS = tuple(kind for _, kind in _MEMBERS.values())
+_BODY = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+class Page(NamedTuple):
+    """Which answer of the cache: everything that changes its bytes, but for the call id."""
+
+    principal: Principal
+    server: str
+    method: str
+    modern: bool
+    first: int
+
+
+@dataclass(frozen=True, slots=True)
+class Era:
+    """The two revisions of what is behind the border that a list answer depends on."""
+
+    policy: str
+    catalogue: int
+
+
+class Lists:
+    """Answers lists from what is in force now; bytes are kept until that changes."""
+
+    def __init__(
+        self, place: Callable[[], Place], own: Identification, max_cached_bytes: int
+    ) -> None:
+        self._place = place
+        self._own = own
+        self._max_cached_bytes = max_cached_bytes
+        self._now = Era("", -1)
+        self._pages: OrderedDict[Page, bytes] = OrderedDict()
+        self._cached_bytes = 0
+        self._sees_server: dict[tuple[Principal, str], bool] = {}
+
+    def sees_server(self, principal: Principal, server: str) -> bool:
+        """Whether *principal* may see anything at all of *server*, so that its endpoint exists."""
+        place = self._current()
+        seen = self._sees_server.get((principal, server))
+        if seen is None:
+            seen = any(
+                place.snapshot.visible(principal, place.catalogue.listing(kind, server))
+                for kind in _LISTED_KINDS
+            )
+            # Only names of servers that are there are kept: the others are the caller's to choose.
+            if server in place.catalogue.servers:
+                self._sees_server[(principal, server)] = seen
+        return seen
+
+    def result(self, call: Call, cursor: Any) -> bytes:
+        """The result of a list method, raw. Raises: Refused: BAD_CURSOR."""
+        place = self._current()
+        first = 0 if cursor is None else self._first(cursor, call.id)
+        page = Page(call.principal, call.server, call.method, call.client.modern, first)
+        opening = self._pages.get(page)
+        if opening is None:
+            opening = self._opening(page, place)
+            self._keep(page, opening)
+        else:
+            self._pages.move_to_end(page)
+        return b'%b"%b":%b}}' % (opening, CALL_META.encode(), call_meta(call.id, {}))
+
+    def discovered(self, call: Call) -> bytes:
+        """The result of server/discover."""
+        said: dict[str, Any] = {
+            "supportedVersions": [MODERN_VERSION],
+            "capabilities": CAPABILITIES,
+            "resultType": "complete",
+            "ttlMs": 0,
+            "cacheScope": "private",
+            **self._instructed(call),
+            "_meta": {
+                SERVER_INFO_META: msgspec.Raw(self._own.raw),
+                CALL_META: msgspec.Raw(call_meta(call.id, {})),
+            },
+        }
+        return msgspec.json.encode(said)
+
+    def initialized(self, call: Call, version: str) -> bytes:
+        """The result of initialize, at the negotiated *version*."""
+        said: dict[str, Any] = {
+            "protocolVersion": version,
+            "capabilities": CAPABILITIES,
+            "serverInfo": msgspec.Raw(self._own.raw),
+            **self._instructed(call),
+            "_meta": {CALL_META: msgspec.Raw(call_meta(call.id, {}))},
+        }
+        return msgspec.json.encode(said)
+
+    def _instructed(self, call: Call) -> dict[str, str]:
+        text = _instructions(self._place().catalogue, call.server) if call.server else ""
+        return {"instructions": text} if text else {}
+
+    def _current(self) -> Place:
+        place = self._place()
+        now = Era(place.snapshot.version, place.catalogue.version)
+        if now != self._now:
+            self._now = now
+            self._pages.clear()
+            self._sees_server.clear()
+            self._cached_bytes = 0
+        return place
+
+    def _opening(self, page: Page, place: Place) -> bytes:
+        """The answer up to the one member of its `_meta` that is different every time."""
+        member, kind = _MEMBERS[page.method]
+        bodies = _visible_bodies(page, kind, place)
+        shown = list(islice(bodies, page.first, page.first + PAGE_ENTRIES))
+        said: dict[str, Any] = {member: shown}
+        if page.first + PAGE_ENTRIES < len(bodies):
+            said["nextCursor"] = self._cursor(page.first + PAGE_ENTRIES)
+        meta: dict[str, Any] = {}
+        if page.modern:
+            said |= {"resultType": "complete", "ttlMs": 0, "cacheScope": "private"}
+            meta[SERVER_INFO_META] = msgspec.Raw(self._own.raw)
+        said["_meta"] = meta
+        closed = msgspec.json.encode(said)
+        return closed[:-2] + (b"," if meta else b"")
+
+    def _keep(self, page: Page, opening: bytes) -> None:
+        self._pages[page] = opening
+        self._cached_bytes += len(opening)
+        while self._cached_bytes > self._max_cached_bytes and self._pages:
+            _, forgotten = self._pages.popitem(last=False)
+            self._cached_bytes -= len(forgotten)
+
+    def _cursor(self, first: int) -> str:
+        plain = json.dumps([self._now.policy, self._now.catalogue, first]).encode()
+        return base64.urlsafe_b64encode(plain).decode()
+
+    def _first(self, cursor: Any, call_id: str) -> int:
+        """Where the page begins; a cursor is good only for the list that gave it."""
+        try:
+            policy, catalogue, first = json.loads(base64.urlsafe_b64decode(cursor))
+        except (TypeError, ValueError, binascii.Error):
+            raise Refused(BAD_CURSOR, call_id) from None
+        if (policy, catalogue) != (self._now.policy, self._now.catalogue):
+            raise Refused(BAD_CURSOR, call_id)
+        if type(first) is not int or first <= 0 or first % PAGE_ENTRIES:
+            raise Refused(BAD_CURSOR, call_id)
+        return first
+
+
+def _visible_bodies(page: Page, kind: Kind, place: Place) -> list[msgspec.Raw]:
+    listed = place.catalogue.listing(kind, page.server or None)
+    visible = place.snapshot.visible(page.principal, listed)
+    if page.server:
+        return [msgspec.Raw(definition.body) for definition in visible]
+    if kind in (Kind.TOOL, Kind.PROMPT):
+        return [_as_wired(definition) for definition in visible]
+    # A URI that two servers know means neither of them here, so that it is not listed either.
+    owners = Counter(definition.name for definition in visible)
+    return [msgspec.Raw(d.body) for d in visible if owners[d.name] == 1]
+
+
+def _as_wired(definition: Definition) -> msgspec.Raw:
+    if definition.name == definition.wire_name:
+        return msgspec.Raw(definition.body)
+    members = _BODY.decode(definition.body)
+    members["name"] = msgspec.Raw(msgspec.json.encode(definition.wire_name))
+    return msgspec.Raw(msgspec.json.encode(members))
+
+
+def _instructions(catalogue: Catalogue, server: str) -> str:
+    """What the server tells its users, as a person approved it.
+
+    {"instructions":"Use get_time for ..."}
+    """
+    view = catalogue.servers.get(server)
+    pinned = view.instructions if view is not None else None
+    if pinned is None or pinned.approval is not Approval.APPROVED:
+        return ""
+    said = json.loads(pinned.body)
+    text = said.get("instructions", "") if isinstance(said, dict) else said
+    return text if isinstance(text, str) else ""

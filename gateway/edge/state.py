@@ -1,0 +1,135 @@
+"""What a caller carries between the rounds of one call: the upstream's state, sealed in ours.
+
+    ch1.<base64url of nonce, ciphertext and tag>      the ciphertext is {"c":call,"r":round,...}
+
+The caller can neither read nor change it, and it opens only for the same principal asking for the
+same object, under the same definition, with the same arguments, within ten minutes.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from gateway.domain.model import Call
+from gateway.domain.refusal import BAD_STATE, TOO_MANY_ROUNDS, Refused
+
+MAX_ROUNDS = 8
+LIFETIME_US = 600 * 1_000_000
+_CLOCK_SLACK_US = 60 * 1_000_000
+_MAX_SPENT = 100_000
+_PREFIX = "ch1."
+_NONCE_BYTES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """A later round of a call that began before: which call, which round, the upstream's state."""
+
+    call_id: str
+    number: int
+    state: bytes  # raw JSON as the upstream gave it; b"" when it gave none
+
+
+class _Claims(
+    msgspec.Struct, rename={"call_id": "c", "number": "r", "sealed_us": "t", "state": "s"}
+):
+    call_id: str
+    number: int
+    sealed_us: int
+    state: str = ""
+
+
+class States:
+    """Seals and opens requestState under one 32-byte key."""
+
+    def __init__(self, key: bytes) -> None:
+        if len(key) != 32:
+            raise ValueError(f"the state key must have 32 bytes, it has {len(key)}")
+        self._cipher = AESGCM(key)
+        self._spent: dict[str, int] = {}  # token -> when it stops being good anyway, oldest first
+
+    def seal(self, call: Call, upstream_state: bytes, now_us: int) -> str:
+        """A requestState that continues *call* with its next round."""
+        claims = _Claims(call.id, call.round + 1, now_us, upstream_state.decode())
+        nonce = os.urandom(_NONCE_BYTES)
+        sealed = self._cipher.encrypt(nonce, msgspec.json.encode(claims), _bound_to(call))
+        return _PREFIX + base64.urlsafe_b64encode(nonce + sealed).decode().rstrip("=")
+
+    def open(self, token: object, call: Call, now_us: int) -> Round:
+        """The round that *token* continues, if *call* is the call it was sealed for.
+
+        Raises: Refused: BAD_STATE, without saying which of its bindings failed; TOO_MANY_ROUNDS.
+        """
+        claims = self._claims(token, call)
+        age_us = now_us - claims.sealed_us
+        if not -_CLOCK_SLACK_US <= age_us <= LIFETIME_US:
+            raise Refused(BAD_STATE, claims.call_id)
+        if claims.number > MAX_ROUNDS:
+            raise Refused(TOO_MANY_ROUNDS, claims.call_id, {"limit": MAX_ROUNDS})
+        return Round(claims.call_id, claims.number, claims.state.encode())
+
+    def spend(self, token: str, now_us: int) -> None:
+        """Let *token* begin one round only: later rounds cost no call, so a replay would be free.
+
+        Raises: Refused: BAD_STATE when it did already. Forgotten when the process ends.
+        """
+        for old, until_us in self._spent.items():
+            if until_us > now_us and len(self._spent) < _MAX_SPENT:
+                break
+            del self._spent[old]
+            break
+        if token in self._spent:
+            raise Refused(BAD_STATE)
+        self._spent[token] = now_us + LIFETIME_US + _CLOCK_SLACK_US
+
+    def restore(self, token: str) -> None:
+        """The round was refused before anything was sent: the caller may try it again."""
+        self._spent.pop(token, None)
+
+    def _claims(self, token: object, call: Call) -> _Claims:
+        if not isinstance(token, str) or not token.startswith(_PREFIX):
+            raise Refused(BAD_STATE)
+        try:
+            sealed = _decode(token[len(_PREFIX) :])
+            nonce, sealed = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
+            plain = self._cipher.decrypt(nonce, sealed, _bound_to(call))
+        except (InvalidTag, ValueError):
+            raise Refused(BAD_STATE) from None
+        return msgspec.json.decode(plain, type=_Claims)
+
+
+def _bound_to(call: Call) -> bytes:
+    """Everything a round must have in common with the round before it."""
+    who = call.principal
+    definition = call.definition.digest if call.definition else ""
+    bindings = [who.tenant, who.subject, list(who.actors), call.method, call.object, definition]
+    return b"customhouse/state/1\n" + _canonical([*bindings, _arguments_digest(call.arguments)])
+
+
+def _arguments_digest(arguments: Any) -> str:
+    # Canonical, not raw: a client that serialises the same arguments again may order them anew.
+    return hashlib.sha256(_canonical(arguments)).hexdigest()
+
+
+def _canonical(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _decode(text: str) -> bytes:
+    try:
+        plain = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    except (binascii.Error, ValueError):
+        raise ValueError("not base64") from None
+    if base64.urlsafe_b64encode(plain).decode().rstrip("=") != text:
+        raise ValueError("not canonical: one sealed state has one spelling")
+    return plain

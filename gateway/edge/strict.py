@@ -1,0 +1,175 @@
+"""Bytes to one JSON-RPC message, or a refusal: what is judged cannot be read in two ways later.
+
+    {"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"add","arguments":{"a":1}}}
+
+Two parsers read the same bytes. msgspec finds where each parameter begins and ends, so that raw
+bytes can be hashed and sent on; the standard library's scanner decodes the values that are judged
+and shows every pair of every object, so that a duplicate key cannot hide.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import msgspec
+
+from gateway.domain.refusal import MALFORMED, UNPARSABLE, Refused
+
+MAX_DEPTH = 64
+_MAX_FINITE_DIGITS = 308  # an integer with more may be beyond what a double can hold
+# The look-behind keeps this linear: only the first digit of a run is a place to begin.
+_LONG_DIGITS = re.compile(r"(?<![0-9])[0-9]{309}")
+_SPACE = " \t\n\r"
+
+
+class Ambiguous(ValueError):
+    """JSON that two readers may read differently."""
+
+
+class _Raw(msgspec.Struct):
+    jsonrpc: str
+    method: str
+    id: msgspec.Raw = msgspec.Raw()
+    params: dict[str, msgspec.Raw] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One JSON-RPC request, or a notification when *id* is empty."""
+
+    method: str
+    id: bytes  # raw JSON, a string or an integer
+    key: str | int  # the same, decoded
+    raw: Mapping[str, msgspec.Raw]  # the members of params, as they came
+    params: Mapping[str, Any]  # the same, decoded
+
+
+NO_MESSAGE = Message("", b"", "", {}, {})
+
+
+def parse(body: bytes) -> Message:
+    """Read one JSON-RPC request or notification.
+
+    Raises: Refused: UNPARSABLE (not strict JSON) or MALFORMED (JSON, but not such a message).
+    """
+    try:
+        raw = _DECODER.decode(body)
+        tree = scan(body)
+    except msgspec.ValidationError:
+        raise _malformed(
+            "expected one object with jsonrpc, method, and an object as params"
+        ) from None
+    except Ambiguous as found:
+        raise Refused(UNPARSABLE, detail={"problem": str(found)}) from None
+    except (ValueError, RecursionError, msgspec.DecodeError):
+        raise Refused(UNPARSABLE) from None
+    return _message(raw, tree)
+
+
+def scan(body: bytes) -> Any:
+    """Decode strict JSON: the values, once nothing in them is ambiguous.
+
+    Raises: ValueError or RecursionError (what follows the first value is not looked at).
+    """
+    text = body.decode()
+    if not text.startswith("{"):
+        text = text.lstrip(_SPACE)
+    if len(text) > _MAX_FINITE_DIGITS and _LONG_DIGITS.search(text):
+        value = _scan_long(text, 0)[0]
+    else:
+        value = _scan_short(text, 0)[0]
+    if text.count("{") + text.count("[") > MAX_DEPTH and _is_deep(value):
+        raise Ambiguous(f"nested deeper than {MAX_DEPTH}")
+    if "\\ud" in text or "\\uD" in text:
+        _refuse_lone_surrogates(value)
+    return value
+
+
+def _message(raw: _Raw, tree: Mapping[str, Any]) -> Message:
+    params = tree.get("params") or {}
+    key = tree.get("id", "")
+    # The exact type: True is an int to Python, and not to JSON-RPC.
+    if type(key) is not str and type(key) is not int:
+        raise _malformed("id must be a string or an integer")
+    if raw.jsonrpc != "2.0":
+        raise _malformed("jsonrpc must be 2.0")
+    if "result" in tree or "error" in tree:
+        raise _malformed("a message is a request or a response, not both")
+    members = raw.params or {}
+    if raw.method != tree["method"] or members.keys() != params.keys():
+        raise Refused(UNPARSABLE)
+    return Message(raw.method, bytes(raw.id), key, members, params)
+
+
+def _malformed(problem: str) -> Refused:
+    return Refused(MALFORMED, detail={"problem": problem})
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise Ambiguous("a key appears twice in one object")
+    return members
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise Ambiguous("a number is not finite")
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if math.isinf(value):
+        raise Ambiguous("a number is not finite")
+    return value
+
+
+def _finite_int(digits: str) -> int:
+    if len(digits) > _MAX_FINITE_DIGITS:
+        _finite(digits)
+    return int(digits)
+
+
+def _is_deep(value: Any) -> bool:
+    """Level by level, without recursion: the depth is the sender's choice."""
+    level = [value] if type(value) is dict or type(value) is list else []
+    for _ in range(MAX_DEPTH):
+        level = [
+            item
+            for node in level
+            for item in (node.values() if type(node) is dict else node)
+            if type(item) is dict or type(item) is list
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _refuse_lone_surrogates(value: Any) -> None:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise Ambiguous("a string holds half a surrogate pair") from None
+
+
+_DECODER = msgspec.json.Decoder(_Raw)
+
+
+def _scanner(parse_int: Callable[[str], int]) -> Callable[[str, int], tuple[Any, int]]:
+    """The scanner itself, in C: `decode` would add two regular expressions and a slice."""
+    decoder = json.JSONDecoder(
+        object_pairs_hook=_without_duplicates,
+        parse_constant=_refuse_constant,
+        parse_float=_finite,
+        parse_int=parse_int,
+    )
+    scan_once: Callable[[str, int], tuple[Any, int]] = vars(decoder)["scan_once"]
+    return scan_once
+
+
+# A hook for integers costs as much as the rest, and only long ones can be too large.
+_scan_short, _scan_long = _scanner(int), _scanner(_finite_int)

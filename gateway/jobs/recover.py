@@ -1,0 +1,143 @@
+"""Taking up a log: at start, and again after a commit failed. Orphans are closed, never repeated."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from gateway.audit import entry as entries
+from gateway.domain import refusal as no
+from gateway.domain.budget import Hold, Limits
+from gateway.domain.meter import ESTIMATOR
+from gateway.domain.model import Amounts, Outcome, Permit, Status
+from gateway.store.counters import LONGEST_PERIOD_US, recent_accounts
+from gateway.store.engine import reading
+from gateway.store.ledger import Ledger
+from gateway.store.recovery import Tail, read_tail
+from gateway.store.writer import WriteFailed, Writer
+
+LimitsOfAccounts = Callable[[tuple[str, ...]], tuple[Limits | None, ...]]
+
+WRITER = "writer"  # the reason under which the ledger is closed
+FIRST_RETRY_S, LONGEST_RETRY_S = 0.05, 5.0
+log = structlog.get_logger("customhouse.recover")
+
+
+@dataclass(slots=True)
+class Recovery:
+    """Reads the tail, rebuilds the counters, and closes what no one will come back for."""
+
+    path: Path
+    writer: Writer
+    ledger: Ledger
+    limits_of_accounts: LimitsOfAccounts
+
+    async def take_up(self, tail: Tail, opened: entries.Open) -> int:
+        """Open the log for this process; close every orphan as unknown, charged in full.
+
+        Returns how many orphans there were.
+        """
+        self._resume(tail)
+        orphans = dict(tail.purses.open_holds())
+        waits = [self.ledger.log.put(opened)]
+        waits += [self._close(leaf, hold, Status.UNKNOWN) for leaf, hold in orphans.items()]
+        if orphans:
+            waits.append(self._recovery_entry("start", tail.frontier.size))
+        await asyncio.gather(*waits)
+        self._open()
+        return len(orphans)
+
+    async def after_failed_commit(self) -> None:
+        """Re-read the log until it can be written again; callers get 503 meanwhile.
+
+        Intents whose callers got 503 close as not_sent, charge 0; those with a call in flight
+        stay open for their own settle.
+        """
+        self.close()
+        wait_s = FIRST_RETRY_S
+        while True:
+            try:
+                await self._reopen()
+            except (OSError, ValueError, sqlite3.Error, WriteFailed) as err:
+                log.warning("log_not_writable", error=type(err).__name__, retry_in_s=wait_s)
+                await asyncio.sleep(wait_s)
+                wait_s = min(wait_s * 2, LONGEST_RETRY_S)
+            else:
+                log.info("log_recovered", size=self.ledger.log.next_leaf)
+                return
+
+    def close(self) -> None:
+        self.ledger.log.closed = True
+        self.ledger.recovered.clear()
+        self.ledger.closed_by[WRITER] = no.LOG_UNAVAILABLE
+
+    async def _reopen(self) -> None:
+        await asyncio.to_thread(self.writer.stop)
+        tail = await asyncio.to_thread(self._read)
+        self.writer.start(asyncio.get_running_loop(), tail.frontier.copy())
+        self._resume(tail)
+        waits = [self._recovery_entry("commit", tail.frontier.size)]
+        for leaf, hold in tail.purses.open_holds().items():
+            if leaf not in self.ledger.in_flight:
+                waits.append(self._close(leaf, hold, Status.NOT_SENT))
+        await asyncio.gather(*waits)
+        self._open()
+
+    def _read(self) -> Tail:
+        with reading(self.path) as connection:
+            self.ledger.pseudonyms.load(connection)
+            return read_tail(connection)
+
+    def _resume(self, tail: Tail) -> None:
+        ledger = self.ledger
+        ledger.counters.purses = tail.purses
+        ledger.counters.last_state_leaf = tail.state_leaf
+        ledger.log.resume(tail.frontier.size, tail.last_us)
+        since_us = max(0, tail.last_us - LONGEST_PERIOD_US)
+        with reading(self.path) as connection:
+            for at_us, accounts in recent_accounts(connection, since_us):
+                ledger.counters.rebuild_rate(accounts, self.limits_of_accounts(accounts), at_us)
+
+    def _open(self) -> None:
+        self.ledger.closed_by.pop(WRITER, None)
+        self.ledger.recovered.set()
+
+    def _recovery_entry(self, reason: str, tail: int) -> asyncio.Future[None]:
+        ledger = self.ledger
+        return ledger.log.put(
+            entries.Recovery(i=ledger.log.next_leaf, t=ledger.log.stamp(), reason=reason, tail=tail)
+        )
+
+    def _close(self, leaf: int, hold: Hold, status: Status) -> asyncio.Future[None]:
+        charged = Amounts() if status is Status.NOT_SENT else hold.amounts
+        call_id = self._call_id(leaf)
+        outcome = Outcome(status)
+        return self.ledger.close_intent(leaf, call_id, charged, outcome=outcome, by="recovery")
+
+    def _call_id(self, leaf: int) -> str:
+        with reading(self.path) as connection:
+            row = connection.execute(
+                "SELECT call_id FROM entries WHERE idx = ?", (leaf,)
+            ).fetchone()
+        return str(row[0])
+
+
+def opened(log_id: str, vkey_id: str, leaf: int, at_us: int) -> entries.Open:
+    return entries.Open(i=leaf, t=at_us, log=log_id, key=vkey_id, meter=ESTIMATOR)
+
+
+async def settle_in_flight(ledger: Ledger) -> int:
+    """Drain is over: what has not come back ends as unknown, charged in full."""
+    left: list[Permit] = list(ledger.in_flight.values())
+    waits = [
+        ledger.close_intent(p.leaf, p.call.id, p.held, outcome=Outcome(Status.UNKNOWN), by="drain")
+        for p in left
+    ]
+    await asyncio.gather(*waits)
+    ledger.in_flight.clear()
+    return len(left)

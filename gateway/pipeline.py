@@ -1,0 +1,108 @@
+"""The order of things: two commits around one network call. Everything else serves these lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import perf_counter
+from typing import Protocol
+
+import anyio
+
+from gateway.domain.model import Call, Decision, Outcome, Permit, Principal, Relay, Reply
+from gateway.domain.refusal import POLICY_CHANGED, Refusal, Refused
+from gateway.metrics import Metrics
+from gateway.store.ledger import Ledger, StaleDecision
+from gateway.upstream.catalogue import Interrupted
+
+POLICY_TRIES = 3
+SETTLE_SHIELD_S = 5.0
+
+
+class Policy(Protocol):
+    def decide(self, call: Call) -> Decision:
+        """Pure and in memory; stamped with the version it was made under."""
+        ...
+
+
+class Upstreams(Protocol):
+    async def invoke(self, permit: Permit, relay: Relay) -> Outcome:
+        """The only way to an upstream. Raises only Interrupted, when the caller left."""
+        ...
+
+
+class Pipeline:
+    def __init__(
+        self,
+        policy: Policy,
+        ledger: Ledger,
+        upstreams: Upstreams,
+        metrics: Metrics,
+        new_call_id: Callable[[], str],
+    ) -> None:
+        self._policy = policy
+        self._ledger = ledger
+        self._upstreams = upstreams
+        self._metrics = metrics
+        self._new_call_id = new_call_id
+
+    async def govern(self, call: Call, relay: Relay) -> Reply:
+        """Take *call* across the border; its outcome is durable when this returns.
+
+        Raises: Refused: nothing was sent, and the refusal is in the log.
+        A crash after admit leaves an orphan; recovery closes it as unknown, charged in full.
+        """
+        began_s = perf_counter()
+        permit = await self._admitted(call)
+        outcome = await self._invoked(permit, relay)
+        settlement = await self._ledger.settle(permit, outcome)
+        took_s = perf_counter() - began_s
+        self._metrics.called(call.server, outcome.status, took_s, outcome.upstream_s)
+        return Reply(call, outcome, settlement)
+
+    async def enter(self, call: Call) -> None:
+        """Enter a call that the gateway answers itself: one entry, durable when this returns.
+
+        Raises: Refused: as `govern`.
+        """
+        for _ in range(POLICY_TRIES):
+            try:
+                return await self._ledger.enter(call, self._policy.decide(call))
+            except StaleDecision:
+                continue
+            except Refused as refused:
+                self._metrics.refused(refused.refusal.id)
+                raise
+        raise Refused(POLICY_CHANGED, call.id)
+
+    async def rate(self, call: Call) -> None:
+        """Count a call that is never written singly. Raises: Refused: too many."""
+        self._ledger.take_rate(call)
+
+    async def refuse(
+        self, refusal: Refusal, principal: Principal | None, address: str, method: str
+    ) -> str:
+        """Enter a refusal for which no call exists; returns the call id it is known by."""
+        refused = Refused(refusal, self._new_call_id())
+        self._metrics.refused(refusal.id)
+        await self._ledger.refuse(refused, principal, address, method)
+        return refused.call_id
+
+    async def _admitted(self, call: Call) -> Permit:
+        for _ in range(POLICY_TRIES):
+            decision = self._policy.decide(call)
+            try:
+                return await self._ledger.admit(call, decision)
+            except StaleDecision:
+                continue
+            except Refused as refused:
+                self._metrics.refused(refused.refusal.id)
+                raise
+        raise Refused(POLICY_CHANGED, call.id)
+
+    async def _invoked(self, permit: Permit, relay: Relay) -> Outcome:
+        try:
+            return await self._upstreams.invoke(permit, relay)
+        except Interrupted as left:
+            with anyio.move_on_after(SETTLE_SHIELD_S, shield=True):
+                await self._ledger.settle(permit, left.outcome)
+            raise

@@ -1,0 +1,139 @@
+"""The decision itself: pure functions from what the rules say and the facts to a verdict.
+
+A deny counts unless its conditions are FALSE, an allow only when they are TRUE. Among denies that
+count the lowest index decides, among allows the highest: the rules that Casbin names, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from gateway.domain.model import Act, Approval, Call, Kind, Verdict
+from gateway.policy.conditions import Conditions, Facts
+from gateway.policy.predicates import Truth, all_of
+from gateway.policy.rules import Rule
+from gateway.policy.view import NEVER, Ruling
+
+DISCOVERER: Final = "system:discover"  # lists what upstreams have; may do nothing else
+
+# What one does with an object of each kind. A deny of it hides the object from lists.
+PRIMARY: Final[Mapping[str, str]] = {
+    "tool": "call",
+    "resource": "read",
+    "template": "read",
+    "prompt": "get",
+    "server": "list",
+    "admin": "read",
+}
+_DEFINED: Final = (Kind.TOOL, Kind.RESOURCE, Kind.TEMPLATE, Kind.PROMPT)
+
+# Reading a member off an Enum class costs as much as a look-up, several times per call.
+_LIST: Final = Act.LIST
+_SUBSCRIBE: Final = Act.SUBSCRIBE
+_SERVER: Final = Kind.SERVER
+_ADMIN: Final = Kind.ADMIN
+
+Looked = dict[str, Truth]
+
+
+def object_of(call: Call) -> str:
+    """The name that rules use for what *call* acts on."""
+    if call.kind is _ADMIN:
+        return f"admin/{call.name}"
+    return "/".join((call.kind, call.server, call.name))
+
+
+def facts_of(call: Call, now_us: int) -> Facts:
+    """What conditions may look at. Tags of an object that should have a definition and has none
+    are unknown, not empty: a guard rail on tags must hold for it as well."""
+    if call.definition is not None:
+        tags: frozenset[str] | None = call.definition.tags
+    else:
+        tags = None if call.kind in _DEFINED else frozenset()
+    return Facts(call.principal, tags, call.arguments, now_us)
+
+
+def is_filtered(call: Call) -> bool:
+    """The answer holds only what the caller may see anyway, so that asking is always allowed."""
+    if call.act is _LIST:
+        return call.name == "*" or call.kind is _SERVER
+    return call.act is _SUBSCRIBE and call.kind is _SERVER
+
+
+def judge(
+    ruling: Ruling, facts: Facts, conditions: Conditions, looked: Looked
+) -> tuple[Verdict, int]:
+    """The verdict and the index of the deciding rule, -1 when none matched.
+
+    Each condition that had to be looked at is left in *looked*, once, in that order.
+    """
+    for rule in ruling.denies:
+        if _holds(rule, facts, conditions, looked) is not False:
+            return Verdict.DENY, rule.index
+    if ruling.deny != NEVER:
+        return Verdict.DENY, ruling.deny
+    for rule in ruling.allows:
+        if _holds(rule, facts, conditions, looked) is True:
+            return Verdict.ALLOW, rule.index
+    if ruling.allow >= 0:
+        return Verdict.ALLOW, ruling.allow
+    return Verdict.DENY, -1
+
+
+def recorded(looked: Looked) -> tuple[tuple[str, bool], ...]:
+    """The truth values for the log; `name?` is a condition that could not be evaluated."""
+    return tuple(
+        (name, truth) if truth is not None else (f"{name}?", False)
+        for name, truth in looked.items()
+    )
+
+
+def sees(sight: Ruling, facts: Facts, conditions: Conditions) -> bool:
+    """Whether an object is listed, given the ruling on what shows and hides it.
+
+    A deny hides only when no argument or time could lift it; an allow shows it when some could
+    satisfy it.
+    """
+    if sight.deny != NEVER:
+        return False
+    for rule in sight.denies:
+        if _hides(rule, facts, conditions):
+            return False
+    if sight.allow >= 0:
+        return True
+    return any(_fixed_truth(rule, facts, conditions) is True for rule in sight.allows)
+
+
+def listed(call: Call) -> bool:
+    """What no list holds is not to be told apart from what does not exist."""
+    if call.kind not in _DEFINED:
+        return True
+    return call.definition is not None and call.definition.approval is Approval.APPROVED
+
+
+def _holds(rule: Rule, facts: Facts, conditions: Conditions, looked: Looked) -> Truth:
+    answer: Truth = True
+    for name in rule.conditions:
+        if name in looked:
+            truth = looked[name]
+        else:
+            truth = looked[name] = conditions[name].truth(facts)
+        if truth is False:
+            return False
+        if truth is None:
+            answer = None
+    return answer
+
+
+def _hides(rule: Rule, facts: Facts, conditions: Conditions) -> bool:
+    for name in rule.conditions:
+        if conditions[name].is_live:
+            return False
+    return _fixed_truth(rule, facts, conditions) is not False
+
+
+def _fixed_truth(rule: Rule, facts: Facts, conditions: Conditions) -> Truth:
+    if len(rule.conditions) == 1:
+        return conditions[rule.conditions[0]].fixed_truth(facts)
+    return all_of(conditions[name].fixed_truth(facts) for name in rule.conditions)

@@ -1,0 +1,56 @@
+"""The way in: from a folder, or from stored bytes, to a policy that may be put in force."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.policy import cases, files, lint
+from gateway.policy.cases import CaseResult
+from gateway.policy.files import Binding, PolicySource
+from gateway.policy.finding import Finding, Level, PolicyInvalid
+from gateway.policy.lint import Reading
+from gateway.policy.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A policy fit to be put in force: no errors, and every case answered as expected."""
+
+    snapshot: Snapshot
+    source: PolicySource
+    findings: tuple[Finding, ...]  # warnings
+    cases: tuple[CaseResult, ...]
+
+
+def compile(source: PolicySource, bindings: Sequence[Binding]) -> Snapshot:
+    """The policy of *source*, with the roles that the configuration gives to agents.
+
+    Cases are not asked: this also brings back a policy that was once in force.
+    Raises: PolicyInvalid: at least one finding is an error, or there are no rules.
+    """
+    return _compiled(lint.read(source, bindings), source, bindings)
+
+
+def load(folder: Path, bindings: Sequence[Binding]) -> Loaded:
+    """Read, check, compile and test the policy of *folder*: all of it, or nothing.
+
+    Raises: PolicyInvalid: it cannot be read, has an error, or answers a case otherwise than expected.
+    """
+    source = files.read(folder)
+    reading = lint.read(source, bindings)
+    snapshot = _compiled(reading, source, bindings)
+    results = cases.run(snapshot, source)
+    failed = cases.failures(results)
+    if failed:
+        raise PolicyInvalid([*failed, *reading.findings])
+    return Loaded(snapshot, source, tuple(reading.findings), tuple(results))
+
+
+def _compiled(reading: Reading, source: PolicySource, bindings: Sequence[Binding]) -> Snapshot:
+    if any(finding.level is Level.ERROR for finding in reading.findings):
+        raise PolicyInvalid(reading.findings)
+    parsed = reading.parsed
+    version = files.version(source, bindings)
+    return Snapshot(version, parsed.rules, parsed.links, reading.conditions)

@@ -1,0 +1,249 @@
+"""One version of the policy, compiled: immutable to its users, with every cache inside it.
+
+Replacing the one reference in `Policies` therefore changes decisions and forgets caches in the same
+instant. Used from the thread of the event loop; building one is pure and may happen elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, TypeVar
+
+from gateway.domain.model import Act, Approval, Call, Decision, Definition, Principal, Verdict
+from gateway.policy.conditions import Conditions, Facts
+from gateway.policy.decide import (
+    DISCOVERER,
+    PRIMARY,
+    Looked,
+    facts_of,
+    is_filtered,
+    judge,
+    listed,
+    object_of,
+    recorded,
+    sees,
+)
+from gateway.policy.explain import Explanation, explain
+from gateway.policy.files import PolicySource, version
+from gateway.policy.roles import Roles
+from gateway.policy.rules import ANY, Link, Rule
+from gateway.policy.view import NEVER, Ruling, View
+
+Clock = Callable[[], int]
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
+# Reading a member off an Enum class costs as much as a look-up.
+_ALLOW: Final = Verdict.ALLOW
+_APPROVED: Final = Approval.APPROVED
+
+# Bounds of the caches. Resource names are the caller's to choose, so what is kept under them is
+# small and thrown away as a whole when full: a flood costs its sender's peers microseconds.
+MAX_RULINGS: Final = 8_192
+MAX_KEPT_NAME: Final = 512
+MAX_SIGHTS: Final = 65_536  # of registered definitions only
+MAX_SUBJECTS: Final = 65_536
+MAX_DECISIONS: Final = 4_096
+MAX_VIEWED_RULES: Final = 2_000_000  # references in all views together
+
+
+class Snapshot:
+    """Decides calls as Casbin would over the same files, in microseconds."""
+
+    def __init__(
+        self,
+        policy_version: str,
+        rules: Sequence[Rule],
+        links: Iterable[Link],
+        conditions: Conditions,
+    ) -> None:
+        self.version: Final = policy_version
+        self.rules: Final = tuple(rules)
+        self.links: Final = tuple(links)
+        self.conditions: Final = conditions
+        self.roles: Final = Roles(self.links)
+        self._by_subject: dict[tuple[str, str], list[Rule]] = {}
+        for rule in self.rules:
+            self._by_subject.setdefault((rule.subject, rule.tenant), []).append(rule)
+        self._views: dict[tuple[tuple[str, str], ...], View] = {}
+        self._viewed_rules = 0
+        self._subjects: dict[tuple[str, str], View] = {}
+        self._callers: dict[tuple[str, str], View | None] = {}  # None: must not call at all
+        self._rulings: dict[tuple[View, str, str], Ruling] = {}
+        self._sights: dict[tuple[View, str], Ruling] = {}
+        self._decisions: dict[tuple[object, ...], Decision] = {}
+        self._always = Decision(Verdict.ALLOW, policy_version, visible=True)
+        self._never = Decision(Verdict.DENY, policy_version)
+
+    def decide(self, call: Call, now_us: int) -> Decision:
+        """Allow or deny *call*; never raises, and costs microseconds."""
+        principal = call.principal
+        key = (principal.subject, principal.tenant)
+        try:
+            view = self._callers[key]
+        except KeyError:
+            view = self._caller(*key)
+        if view is None:
+            return self._never
+        if is_filtered(call):
+            return self._always
+        if principal.subject == DISCOVERER:
+            return self._always if call.act is Act.LIST else self._never
+        return self._answer(view, call, now_us)
+
+    def judge(self, call: Call, now_us: int) -> Decision:
+        """What the rules alone say of *call*, whose subject may be a role: Casbin's very answer."""
+        view = self._view(call.principal.subject, call.principal.tenant)
+        return self._answer(view, call, now_us)
+
+    def visible(
+        self, principal: Principal, definitions: Iterable[Definition]
+    ) -> tuple[Definition, ...]:
+        """Those of *definitions* that the principal may see in lists, in their order.
+
+        Depends on the principal, the definitions and this version alone: time and arguments do not
+        hide. What is not approved is never listed.
+        """
+        if principal.subject == DISCOVERER:
+            return tuple(d for d in definitions if d.approval is Approval.APPROVED)
+        if self._caller(principal.subject, principal.tenant) is None:
+            return ()
+        return self.visible_to_role(principal, definitions)
+
+    def visible_to_role(
+        self, principal: Principal, definitions: Iterable[Definition]
+    ) -> tuple[Definition, ...]:
+        """As `visible`, by the rules alone: the subject may be a role."""
+        view = self._view(principal.subject, principal.tenant)
+        return tuple([d for d in definitions if self._lists(view, principal, d)])
+
+    def explain(self, call: Call, now_us: int) -> Explanation:
+        """Why *call* is decided as it is, in words and rules, for people who may see the policy."""
+        return explain(self, call, now_us)
+
+    def _answer(self, view: View, call: Call, now_us: int) -> Decision:
+        name = object_of(call)
+        ruling = self._ruling(view, call.act._value_, name)
+        if not ruling.denies and ruling.deny == NEVER and ruling.allow >= 0 and not ruling.allows:
+            return self._decided(_ALLOW, ruling.allow, {}, True)
+        facts = facts_of(call, now_us)
+        looked: Looked = {}
+        verdict, rule = judge(ruling, facts, self.conditions, looked)
+        visible = verdict is _ALLOW or (listed(call) and self._sees(view, call, name, facts))
+        return self._decided(verdict, rule, looked, visible)
+
+    def _decided(self, verdict: Verdict, rule: int, looked: Looked, visible: bool) -> Decision:
+        """Few decisions differ, and making a frozen value costs more than finding it."""
+        key = (rule, verdict is _ALLOW, visible, *looked.items())
+        decision = self._decisions.get(key)
+        if decision is None:
+            decision = Decision(verdict, self.version, rule, recorded(looked), visible)
+            _keep(self._decisions, key, decision, MAX_DECISIONS)
+        return decision
+
+    def _lists(self, view: View, principal: Principal, definition: Definition) -> bool:
+        if definition.approval is not _APPROVED:
+            return False
+        name = "/".join((definition.kind, definition.server, definition.name))
+        sight = self._sights.get((view, name))
+        if sight is None:
+            sight = view.sight_of(PRIMARY[definition.kind._value_], name)
+            _keep(self._sights, (view, name), sight, MAX_SIGHTS)
+        if not sight.denies and (sight.deny != NEVER or sight.allow >= 0 or not sight.allows):
+            return sight.deny == NEVER and sight.allow >= 0
+        return sees(sight, Facts(principal, definition.tags, {}, 0), self.conditions)
+
+    def _sees(self, view: View, call: Call, name: str, facts: Facts) -> bool:
+        """As `_lists`, of an object whose name may be the caller's invention: nothing is kept."""
+        sight = self._sights.get((view, name))
+        if sight is None:
+            sight = view.sight_of(PRIMARY[call.kind._value_], name)
+        return sees(sight, facts, self.conditions)
+
+    def _ruling(self, view: View, act: str, name: str) -> Ruling:
+        key = (view, act, name)
+        ruling = self._rulings.get(key)
+        if ruling is None:
+            ruling = view.rule_on(act, name)
+            if len(name) <= MAX_KEPT_NAME:
+                _keep(self._rulings, key, ruling, MAX_RULINGS)
+        return ruling
+
+    def _caller(self, subject: str, tenant: str) -> View | None:
+        """The view of a principal, or None when no principal may be called so."""
+        key = (subject, tenant)
+        if key not in self._callers:
+            # Casbin lets empty names match empty rules, and `*` is no tenant's and nobody's name.
+            # Agents and roles share one space of names: whoever is registered under the name of a
+            # role must not have its rights for it.
+            barred = not subject or not tenant or ANY in key or self.roles.is_role(*key)
+            view = None if barred else self._view(subject, tenant)
+            _keep(self._callers, key, view, MAX_SUBJECTS)
+        return self._callers[key]
+
+    def _view(self, subject: str, tenant: str) -> View:
+        view = self._subjects.get((subject, tenant))
+        if view is None:
+            view = self._view_of(self.roles.closure(subject, tenant), tenant)
+            _keep(self._subjects, (subject, tenant), view, MAX_SUBJECTS)
+        return view
+
+    def _view_of(self, names: Sequence[str], tenant: str) -> View:
+        """One view for all who hold the same roles: agents are many, sets of roles are few."""
+        parts = tuple(
+            (name, domain)
+            for name in sorted({*names, ANY})
+            for domain in (tenant, ANY)
+            if (name, domain) in self._by_subject
+        )
+        view = self._views.get(parts)
+        if view is None:
+            view = View([rule for part in parts for rule in self._by_subject[part]])
+            self._viewed_rules += len(view)
+            if self._viewed_rules > MAX_VIEWED_RULES:
+                self._forget(len(view))
+            self._views[parts] = view
+        return view
+
+    def _forget(self, viewed_rules: int) -> None:
+        """Drop every cache; *viewed_rules* are those of the one view that is being made."""
+        self._views.clear()
+        self._subjects.clear()
+        self._callers.clear()
+        self._rulings.clear()
+        self._sights.clear()
+        self._viewed_rules = viewed_rules
+
+
+def _keep(cache: dict[_Key, _Value], key: _Key, value: _Value, most: int) -> None:
+    """Remember within bounds: a full cache is emptied, which costs less than tidying it."""
+    if len(cache) >= most:
+        cache.clear()
+    cache[key] = value
+
+
+class Policies:
+    """The policy in force: one reference, replaced as a whole."""
+
+    def __init__(self, current: Snapshot, clock: Clock) -> None:
+        self.current = current
+        self._clock = clock
+
+    def decide(self, call: Call) -> Decision:
+        """Decide *call* under the policy in force now."""
+        return self.current.decide(call, self._clock())
+
+    def visible(
+        self, principal: Principal, definitions: Iterable[Definition]
+    ) -> tuple[Definition, ...]:
+        """What the principal may see in lists under the policy in force now."""
+        return self.current.visible(principal, definitions)
+
+    def swap(self, snapshot: Snapshot) -> Snapshot:
+        """Put *snapshot* in force for every later decision, and return the one it replaces."""
+        previous, self.current = self.current, snapshot
+        return previous
+
+
+def builtin_deny_all() -> Snapshot:
+    """The policy of a gateway without a policy folder: nobody may do anything."""
+    return Snapshot(version(PolicySource({}), ()), (), (), {})

@@ -1,0 +1,40 @@
+"""What a call may cost at most, and what it did cost: pure arithmetic over one meter version."""
+
+from __future__ import annotations
+
+from gateway.domain import refusal as no
+from gateway.domain.meter import tokens
+from gateway.domain.model import Amounts, Call, Outcome, Permit, Status
+
+NOTHING = Amounts()
+# Failures in which the upstream was never touched: nothing is owed.
+_NEVER_SENT = frozenset(
+    row.id for row in (no.UPSTREAM_UNREACHABLE, no.BREAKER_OPEN, no.CREDENTIAL_MISSING)
+)
+
+
+def ceiling(call: Call) -> Amounts:
+    """The hold of *call*: arguments plus the largest result. Later rounds cost no further call."""
+    definition = call.definition
+    first = call.round == 1
+    result_tokens = definition.max_result_tokens if definition else 0
+    return Amounts(
+        tokens=argument_tokens(call) + result_tokens,
+        calls=1 if first else 0,
+        cost=definition.price_micros if definition and first else 0,
+    )
+
+
+def argument_tokens(call: Call) -> int:
+    return tokens(sum(map(len, call.params.values())))
+
+
+def used(permit: Permit, outcome: Outcome) -> Amounts:
+    """The charge: nothing when nothing was sent, everything when the end is unknown."""
+    held = permit.held
+    if outcome.status is Status.NOT_SENT or outcome.code in _NEVER_SENT:
+        return NOTHING
+    if outcome.status is Status.UNKNOWN:
+        return held
+    spent = permit.argument_tokens + tokens(outcome.received_bytes)
+    return Amounts(tokens=min(spent, held.tokens), calls=held.calls, cost=held.cost)

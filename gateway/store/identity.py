@@ -1,0 +1,205 @@
+"""Agents and their keys: only digests are kept, and what is revoked is gone with the next look."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from sqlalchemy import Engine
+from sqlmodel import Session, select
+
+from gateway.domain.budget import Limits
+from gateway.domain.model import Principal
+from gateway.domain.rate import Rate
+from gateway.store.tables import AgentRow, KeyRow
+from gateway.store.writer import Effect
+
+KEY_PREFIX = "chk_"
+MIN_KEY_CHARACTERS = 32
+DECLARED, REGISTERED = "config", "registry"
+
+
+class NameTaken(Exception):
+    """The name is declared in the configuration file, or registered already."""
+
+
+class NotFound(Exception):
+    """There is no such agent or key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    name: str
+    tenant: str = "default"
+    team: str = ""
+    roles: tuple[str, ...] = ()
+    limits: Limits | None = None
+    disabled: bool = False
+    origin: str = REGISTERED
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One API key. Times in microseconds; 0: never."""
+
+    id: str
+    agent: str
+    digest: bytes
+    issued_at_us: int = 0
+    expires_at_us: int = 0
+    revoked_at_us: int = 0
+    origin: str = REGISTERED
+
+    def is_good(self, now_us: int) -> bool:
+        return not self.revoked_at_us and (not self.expires_at_us or now_us < self.expires_at_us)
+
+
+def key_digest(key: str) -> bytes:
+    """Keys are 256 random bits, so one SHA-256 is enough: there is nothing to guess."""
+    return hashlib.sha256(key.encode()).digest()
+
+
+def new_key() -> str:
+    return KEY_PREFIX + secrets.token_urlsafe(32)
+
+
+class Identity:
+    """Who may knock. Looked up in memory on every request; changed only after its entry committed."""
+
+    def __init__(self) -> None:
+        self.agents: dict[str, Agent] = {}
+        self.keys: dict[str, Key] = {}
+        self._by_digest: dict[bytes, Key] = {}
+        self._principals: dict[str, Principal] = {}  # by key id
+
+    def load(self, engine: Engine, declared: Iterable[tuple[Agent, str | None]]) -> None:
+        """Take the registry's rows and the *declared* agents, each with its key in clear or None.
+
+        Raises: NameTaken: an agent is in both.
+        """
+        with Session(engine) as session:
+            agent_rows = session.exec(select(AgentRow)).all()
+            key_rows = session.exec(select(KeyRow)).all()
+        overrides = {row.name: row for row in agent_rows}
+        for agent, key in declared:
+            row = overrides.pop(agent.name, None)
+            if row is not None and row.origin != DECLARED:
+                raise NameTaken(f"agent {agent.name!r} is both declared and registered")
+            disabled = row is not None and bool(row.disabled)
+            self.set_agent(replace(agent, origin=DECLARED, disabled=disabled))
+            if key is not None:
+                self.set_key(_declared_key(agent.name, key))
+        for row in overrides.values():
+            if row.origin == REGISTERED:
+                self.set_agent(_agent(row))
+        for key_row in key_rows:
+            self.set_key(_key(key_row))
+
+    def authenticate(self, key: str, now_us: int) -> Principal | None:
+        """The principal behind *key*, or None for any other."""
+        known = self._by_digest.get(key_digest(key))
+        if known is None or not known.is_good(now_us):
+            return None
+        return self._principals.get(known.id)
+
+    def is_live(self, credential: str, now_us: int) -> bool:
+        """Whether a request or session opened with *credential* may go on."""
+        key = self.keys.get(credential)
+        return key is not None and key.is_good(now_us) and credential in self._principals
+
+    def bindings(self) -> tuple[tuple[str, str, str], ...]:
+        """Role links (agent, role, tenant) for the policy snapshot, sorted."""
+        agents = self.agents.values()
+        return tuple(sorted((a.name, role, a.tenant) for a in agents for role in a.roles))
+
+    def set_agent(self, agent: Agent) -> None:
+        self.agents[agent.name] = agent
+        for key in self.keys.values():
+            if key.agent == agent.name:
+                self._bind(key)
+
+    def set_key(self, key: Key) -> None:
+        known = self._by_digest.get(key.digest)
+        if known is not None and known.id != key.id and key.revoked_at_us == 0:
+            raise NameTaken(f"key {key.id} and key {known.id} are the same secret")
+        self.keys[key.id] = key
+        self._by_digest[key.digest] = key
+        self._bind(key)
+
+    def _bind(self, key: Key) -> None:
+        agent = self.agents.get(key.agent)
+        if agent is None or agent.disabled:
+            self._principals.pop(key.id, None)
+            return
+        self._principals[key.id] = Principal(
+            tenant=agent.tenant,
+            subject=agent.name,
+            team=agent.team,
+            roles=frozenset(agent.roles),
+            credential=key.id,
+        )
+
+
+def _declared_key(agent: str, key: str) -> Key:
+    # The digest is part of the id: a revocation stays with the secret, not with the place it stood.
+    digest = key_digest(key)
+    return Key(f"config:{agent}:{digest.hex()[:8]}", agent, digest, origin=DECLARED)
+
+
+def agent_effect(agent: Agent) -> Effect:
+    values = (
+        agent.name,
+        agent.origin,
+        agent.tenant,
+        agent.team,
+        json.dumps(sorted(agent.roles)),
+        _limits_text(agent.limits),
+        int(agent.disabled),
+    )
+    return "REPLACE INTO agents VALUES (?,?,?,?,?,?,?)", values
+
+
+def key_effect(key: Key) -> Effect:
+    values = (
+        key.id,
+        key.agent,
+        key.digest,
+        key.origin,
+        key.issued_at_us,
+        key.expires_at_us,
+        key.revoked_at_us,
+    )
+    return "REPLACE INTO keys VALUES (?,?,?,?,?,?,?)", values
+
+
+def _agent(row: AgentRow) -> Agent:
+    roles = tuple(json.loads(row.roles))
+    limits = _limits(row.limits)
+    return Agent(row.name, row.tenant, row.team, roles, limits, bool(row.disabled), row.origin)
+
+
+# {"budgets":[["tokens","day",200000]],"rate":"60/min"}
+
+
+def _limits_text(limits: Limits | None) -> str:
+    if limits is None:
+        return ""
+    budgets = sorted([meter, window, amount] for (meter, window), amount in limits.budgets.items())
+    return json.dumps({"budgets": budgets, "rate": str(limits.rate) if limits.rate else ""})
+
+
+def _limits(text: str) -> Limits | None:
+    if not text:
+        return None
+    stored = json.loads(text)
+    rate = Rate.parse(stored["rate"]) if stored["rate"] else None
+    return Limits(rate, {(meter, window): amount for meter, window, amount in stored["budgets"]})
+
+
+def _key(row: KeyRow) -> Key:
+    return Key(
+        row.id, row.agent, row.digest, row.issued_at, row.expires_at, row.revoked_at, row.origin
+    )

@@ -1,0 +1,54 @@
+"""Random ids that stand for names in the log; the names live in a table that can be erased."""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+
+from gateway.store.writer import Effect
+
+INSERT = "INSERT OR IGNORE INTO pseudonyms VALUES (?,?,?)"
+# first letter of the id: what kind of name it stands for
+TENANT, TEAM, SUBJECT, OBJECT, SERVER, ADDRESS, CREDENTIAL = "t", "g", "s", "o", "v", "a", "c"
+
+
+class Pseudonyms:
+    """The table in memory. A new name gets its id at once; its row commits with the next entry."""
+
+    def __init__(self) -> None:
+        self._ids: dict[tuple[str, str], str] = {}
+        self._names: dict[str, str] = {}
+        self._fresh: list[Effect] = []
+
+    def load(self, connection: sqlite3.Connection) -> None:
+        self._ids.clear()
+        self._names.clear()
+        self._fresh.clear()
+        for pseudonym, kind, name in connection.execute("SELECT id, kind, name FROM pseudonyms"):
+            self._ids[kind, name] = pseudonym
+            self._names[pseudonym] = name
+
+    def of(self, kind: str, name: str) -> str:
+        known = self._ids.get((kind, name))
+        if known is not None:
+            return known
+        pseudonym = kind + secrets.token_hex(8)
+        self._ids[kind, name] = pseudonym
+        self._names[pseudonym] = name
+        self._fresh.append((INSERT, (pseudonym, kind, name)))
+        return pseudonym
+
+    def name(self, pseudonym: str) -> str:
+        """The name behind *pseudonym*; the pseudonym itself when it was erased."""
+        return self._names.get(pseudonym, pseudonym)
+
+    def all(self, kind: str) -> list[str]:
+        """Every pseudonym of *kind*."""
+        return [pseudonym for (k, _), pseudonym in self._ids.items() if k == kind]
+
+    def take_fresh(self) -> list[Effect]:
+        """Rows not handed to the writer yet; they belong to the entry that is about to be put."""
+        if not self._fresh:
+            return []
+        fresh, self._fresh = self._fresh, []
+        return fresh

@@ -1,0 +1,95 @@
+"""Reading the log back: the one path by which a process, new or after a failed commit, finds out
+where the log stands. Nothing is written here."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.audit import checkpoint, entry
+from gateway.audit.merkle import BadFrontier, Frontier, leaf_hash
+from gateway.domain.budget import Purses
+from gateway.store.counters import rebuild_purses
+from gateway.store.keys import CHECKPOINT, replace_file
+from gateway.store.log import LogDamaged, read_head
+
+FRONTIER = "checkpoint.frontier"
+
+
+class LogShortened(Exception):
+    """The log is shorter than, or inconsistent with, the checkpoint this house remembers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """Where the log stands, and what it says of holds and charges."""
+
+    frontier: Frontier
+    last_us: int
+    purses: Purses
+    state_leaf: int  # of the newest counters entry, -1: none
+
+
+def log_id(connection: sqlite3.Connection) -> str:
+    """The random id in the first entry; "" for an empty log."""
+    row = connection.execute("SELECT body FROM entries WHERE idx = 0").fetchone()
+    if row is None:
+        return ""
+    first = entry.decode(row[0])
+    if not isinstance(first, entry.Open):
+        raise LogDamaged(f"the log begins with {type(first).__name__}, not with Open")
+    return first.log
+
+
+def read_tail(connection: sqlite3.Connection) -> Tail:
+    """Raises: LogDamaged, CountersDamaged: stored state contradicts the log."""
+    frontier = read_head(connection)
+    last_us = connection.execute("SELECT COALESCE(MAX(at), 0) FROM entries").fetchone()[0]
+    purses, state_leaf = rebuild_purses(connection)
+    return Tail(frontier, last_us, purses, state_leaf)
+
+
+def remember(keys_dir: Path, note: str, frontier: bytes) -> None:
+    """Remember the newest published checkpoint where the owner of the database cannot reach."""
+    replace_file(keys_dir / FRONTIER, frontier)
+    replace_file(keys_dir / CHECKPOINT, note.encode())
+
+
+def check_remembered(
+    connection: sqlite3.Connection, keys_dir: Path, vkey: checkpoint.Vkey, head: Frontier
+) -> None:
+    """The log on disk extends the one whose checkpoint is remembered.
+
+    Raises: LogShortened: it does not; `audit verify` tells more.
+    """
+    path = keys_dir / CHECKPOINT
+    if not path.exists():
+        return
+    try:
+        known = checkpoint.open(path.read_bytes(), vkey)
+    except ValueError as err:
+        raise LogShortened(f"{path} is not a checkpoint of this log: {err}") from err
+    if head.size < known.size:
+        raise LogShortened(f"the log holds {head.size} entries, {known.size} were published")
+    grown = _frontier_at(keys_dir, known)
+    rows = connection.execute("SELECT body FROM entries WHERE idx >= ? ORDER BY idx", (grown.size,))
+    for (body,) in rows:
+        grown.append(leaf_hash(body))
+        if grown.size == known.size and grown.root() != known.root:
+            raise LogShortened(f"the first {known.size} entries are not those that were published")
+    if grown.root() != head.root():
+        raise LogShortened(
+            f"the log does not continue the {known.size} entries that were published"
+        )
+
+
+def _frontier_at(keys_dir: Path, known: checkpoint.Checkpoint) -> Frontier:
+    """The remembered frontier, if it belongs to *known*; an empty one means: hash from the start."""
+    try:
+        frontier = Frontier.from_bytes((keys_dir / FRONTIER).read_bytes())
+    except (OSError, BadFrontier):
+        return Frontier()
+    if frontier.size == known.size and frontier.root() == known.root:
+        return frontier
+    return Frontier()

@@ -1,0 +1,164 @@
+"""Refusals are entries, too: singly up to a point, then folded, so that noise cannot fill the log."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from gateway.audit import entry as entries
+from gateway.domain.model import Call, Decision, Principal
+from gateway.domain.refusal import Refused
+from gateway.store.log import Log, commit_to
+from gateway.store.pseudonyms import (
+    ADDRESS,
+    CREDENTIAL,
+    SERVER,
+    SUBJECT,
+    TEAM,
+    TENANT,
+    Pseudonyms,
+)
+
+SINGLY_PER_MINUTE = 600
+MINUTE_US = 60_000_000
+MAX_ADDRESSES = 10_000  # folded apart; the rest of the strangers share one fold
+OTHERS = "others"
+
+
+@dataclass(slots=True)
+class _Fold:
+    codes: dict[str, int] = field(default_factory=dict)
+    first_us: int = 0
+    last_us: int = 0
+    count: int = 0
+    digest: bytes = b""
+
+    def add(self, code: str, now_us: int) -> None:
+        self.codes[code] = self.codes.get(code, 0) + 1
+        self.first_us = self.first_us or now_us
+        self.last_us = now_us
+        self.count += 1
+        self.digest = hashlib.sha256(self.digest + f"{code} {now_us}\n".encode()).digest()
+
+
+class Refusals:
+    """Writes refusals of principals singly up to 600 a minute; folds the rest, and all strangers'."""
+
+    def __init__(self, log: Log, pseudonyms: Pseudonyms) -> None:
+        self._log = log
+        self._pseudonyms = pseudonyms
+        self._minute = 0
+        self._written: dict[str, int] = {}  # subject -> entries in this minute
+        self._folds: dict[tuple[str, str], _Fold] = {}  # (kind, name)
+
+    def of_call(
+        self, call: Call, decision: Decision | None, refused: Refused, now_us: int
+    ) -> asyncio.Future[None] | None:
+        """Enter the refusal of *call*; None when it was folded into a later entry."""
+        who = call.principal
+        if not self._may_write_singly(who, refused.refusal.id, now_us):
+            return None
+        commitment, kept = commit_to(_named(call))
+        of = self._pseudonyms.of
+        entry = entries.Refused(
+            i=self._log.next_leaf,
+            t=now_us,
+            call=call.id,
+            code=refused.refusal.id,
+            who=of(SUBJECT, who.subject),
+            tenant=of(TENANT, who.tenant),
+            team=of(TEAM, who.team) if who.team else "",
+            cred=of(CREDENTIAL, who.credential),
+            method=plain(call.method),
+            # A name that is in no catalogue is the caller's invention: it stays in the payload.
+            server=of(SERVER, call.server) if call.definition is not None else "",
+            kind=call.kind,
+            act=call.act,
+            args=commitment,
+            rule=decision.rule if decision else -1,
+            conds=dict(decision.conditions) if decision else {},
+            policy=decision.policy_version if decision else "",
+            detail=plain_detail(refused.detail),
+        )
+        return self._log.put(entry, call.id, kept)
+
+    def of_request(
+        self, refused: Refused, principal: Principal | None, address: str, method: str, now_us: int
+    ) -> asyncio.Future[None] | None:
+        """Enter a refusal that came before there was a call; strangers always fold."""
+        if principal is None:
+            self._fold(ADDRESS, address, refused.refusal.id, now_us)
+            return None
+        if not self._may_write_singly(principal, refused.refusal.id, now_us):
+            return None
+        of = self._pseudonyms.of
+        entry = entries.Refused(
+            i=self._log.next_leaf,
+            t=now_us,
+            call=refused.call_id,
+            code=refused.refusal.id,
+            who=of(SUBJECT, principal.subject),
+            tenant=of(TENANT, principal.tenant),
+            team=of(TEAM, principal.team) if principal.team else "",
+            cred=of(CREDENTIAL, principal.credential),
+            method=plain(method),
+            detail=plain_detail(refused.detail),
+        )
+        return self._log.put(entry, refused.call_id)
+
+    def flush(self, now_us: int) -> None:
+        """Write what was folded since the last flush: one entry per subject or address."""
+        folds, self._folds = self._folds, {}
+        for (kind, name), fold in folds.items():
+            # A stranger's address is not kept in memory: it may be one of millions.
+            pseudonym = self._pseudonyms.of(kind, name)
+            entry = entries.Folded(
+                i=self._log.next_leaf,
+                t=now_us,
+                codes=fold.codes,
+                first=fold.first_us,
+                last=fold.last_us,
+                count=fold.count,
+                digest=fold.digest.hex(),
+                who=pseudonym if kind == SUBJECT else "",
+                address=pseudonym if kind == ADDRESS else "",
+            )
+            self._log.put(entry)
+
+    def _may_write_singly(self, who: Principal, code: str, now_us: int) -> bool:
+        minute = now_us // MINUTE_US
+        if minute != self._minute:
+            self._minute, self._written = minute, {}
+        written = self._written.get(who.subject, 0)
+        if written >= SINGLY_PER_MINUTE:
+            self._fold(SUBJECT, who.subject, code, now_us)
+            return False
+        self._written[who.subject] = written + 1
+        return True
+
+    def _fold(self, kind: str, name: str, code: str, now_us: int) -> None:
+        if kind == ADDRESS and (kind, name) not in self._folds and len(self._folds) > MAX_ADDRESSES:
+            name = OTHERS
+        self._folds.setdefault((kind, name), _Fold()).add(code, now_us)
+
+
+def _named(call: Call) -> bytes:
+    return b"%s\n%s\n%s" % (
+        call.object.encode("utf-8", "backslashreplace"),
+        call.method.encode("utf-8", "backslashreplace"),
+        call.params.get("arguments", b""),
+    )
+
+
+def plain(text: str, longest: int = 200) -> str:
+    """What may stand in a leaf: printable ASCII without quotes and backslashes, bounded."""
+    return "".join(c if " " <= c <= "~" and c not in '"\\' else "?" for c in text[:longest])
+
+
+def plain_detail(detail: Mapping[str, str | int]) -> dict[str, int | str]:
+    return {
+        plain(key, 40): plain(value) if isinstance(value, str) else max(0, value)
+        for key, value in detail.items()
+    }

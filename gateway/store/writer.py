@@ -1,0 +1,221 @@
+"""The one writer: a thread that makes queued entries durable, in order, a batch per fsync.
+
+    event loop:  put(Write) put(Write) put(Write)          (index already assigned)
+    writer:      BEGIN  insert...  frontier  sign head  COMMIT  -> one wake-up for the whole batch
+
+Whatever queued during one commit is the next batch. A failed or ambiguous commit answers its
+whole batch, and everything behind it, with WriteFailed; the thread then refuses until `reopen`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from gateway.audit.checkpoint import Signer
+from gateway.audit.merkle import Frontier, leaf_hash
+from gateway.store.engine import open_writer
+
+MAX_BATCH = 256
+NONCE_BYTES = 12
+
+Effect = tuple[str, tuple[Any, ...]]  # one prepared statement that commits with the entry
+
+
+class WriteFailed(Exception):
+    """The batch is not known to be durable; the log is closed until it was re-read."""
+
+
+@dataclass(slots=True)
+class Write:
+    """One entry in its canonical bytes, with everything that commits together with it."""
+
+    leaf: int
+    at_us: int
+    kind: str
+    body: bytes  # empty: effects only
+    call_id: str = ""
+    payload: bytes = b""  # salt and names and values: sealed into the side table
+    effects: Sequence[Effect] = ()
+    done: asyncio.Future[None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    size: int
+    root: bytes
+    note: str
+    at_us: int
+
+
+class Writer:
+    """Owns the writing connection. `put` from the event loop; everything else is its thread's."""
+
+    def __init__(self, path: Path, signer: Signer, payload_key: bytes) -> None:
+        self._path = path
+        self._signer = signer
+        self._aead = AESGCM(payload_key)
+        self._queue: queue.SimpleQueue[Write | None] = queue.SimpleQueue()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._connection: sqlite3.Connection | None = None
+        self._frontier = Frontier()
+        self.head: Head | None = None
+        self.broken = False
+        self.commits = 0
+        # On the event loop, before the first waiter hears of the failure.
+        self.on_broken: Callable[[WriteFailed], None] = lambda _failed: None
+
+    def start(self, loop: asyncio.AbstractEventLoop, frontier: Frontier) -> None:
+        self._loop = loop
+        self._frontier = frontier
+        self._connection = open_writer(self._path)
+        self.broken = False
+        self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
+        self._thread.start()
+
+    def put(self, write: Write) -> None:
+        """Queue *write*; its future ends when it is on disk or known not to be."""
+        self._queue.put(write)
+
+    def stop(self) -> None:
+        """Finish what is queued, then end the thread and close the connection (blocking)."""
+        if self._thread is not None:
+            self._queue.put(None)
+            self._thread.join()
+            self._thread = None
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _run(self) -> None:
+        running = True
+        while running:
+            batch, running = self._next_batch()
+            if not batch:
+                continue
+            if self.broken:
+                self._answer(batch, WriteFailed("the log is closed after a failed commit"))
+                continue
+            try:
+                self._commit(batch)
+            except (sqlite3.Error, OSError, ValueError) as err:
+                self.broken = True
+                self._rollback()
+                self._answer(batch, WriteFailed(f"no commit: {type(err).__name__}: {err}"))
+            else:
+                self._answer(batch, None)
+
+    def _next_batch(self) -> tuple[list[Write], bool]:
+        batch: list[Write] = []
+        first = self._queue.get()
+        if first is None:
+            return batch, False
+        batch.append(first)
+        while len(batch) < MAX_BATCH:
+            try:
+                following = self._queue.get_nowait()
+            except queue.Empty:
+                break
+            if following is None:
+                return batch, False
+            batch.append(following)
+        return batch, True
+
+    def _commit(self, batch: list[Write]) -> None:
+        connection = self._connection
+        if connection is None:
+            raise OSError("the log is not open")
+        entries: list[tuple[int, int, str, str, bytes]] = []
+        payloads: list[tuple[int, bytes, bytes]] = []
+        effects: list[Effect] = []
+        for write in batch:
+            effects.extend(write.effects)
+            if not write.body:
+                continue
+            self._frontier.append(leaf_hash(write.body))
+            entries.append((write.leaf, write.at_us, write.kind, write.call_id, write.body))
+            if write.payload:
+                payloads.append(self._sealed(write.leaf, write.payload))
+        connection.execute("BEGIN IMMEDIATE")
+        head = self._insert(connection, entries, payloads, effects)
+        connection.execute("COMMIT")
+        self.commits += 1
+        if head is not None:
+            self.head = head
+
+    def _insert(
+        self,
+        connection: sqlite3.Connection,
+        entries: list[tuple[int, int, str, str, bytes]],
+        payloads: list[tuple[int, bytes, bytes]],
+        effects: list[Effect],
+    ) -> Head | None:
+        if payloads:
+            connection.executemany("INSERT INTO payloads VALUES (?,?,?)", payloads)
+        for statement, values in effects:
+            connection.execute(statement, values)
+        if not entries:
+            return None
+        connection.executemany("INSERT INTO entries VALUES (?,?,?,?,?)", entries)
+        frontier = self._frontier
+        size, root, at_us = frontier.size, frontier.root(), entries[-1][1]
+        note = self._signer.sign(size, root).decode()
+        connection.execute(
+            "REPLACE INTO head VALUES (1,?,?,?,?,?)", (size, root, frontier.to_bytes(), note, at_us)
+        )
+        return Head(size, root, note, at_us)
+
+    def _sealed(self, leaf: int, payload: bytes) -> tuple[int, bytes, bytes]:
+        # The leaf index is bound in, so a sealed payload cannot be moved to another entry.
+        nonce = os.urandom(NONCE_BYTES)
+        return leaf, nonce, self._aead.encrypt(nonce, payload, leaf.to_bytes(8, "big"))
+
+    def _rollback(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        try:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            pass  # the connection is thrown away either way; the tail on disk decides
+        finally:
+            connection.close()
+
+    def _answer(self, batch: list[Write], failed: WriteFailed | None) -> None:
+        if self._loop is None or self._loop.is_closed():
+            return
+        if failed is None:
+            self._loop.call_soon_threadsafe(_resolve, batch, None)
+        else:
+            self._loop.call_soon_threadsafe(self._fail, batch, failed)
+
+    def _fail(self, batch: list[Write], failed: WriteFailed) -> None:
+        self.on_broken(failed)
+        _resolve(batch, failed)
+
+
+def _resolve(batch: list[Write], error: WriteFailed | None) -> None:
+    for write in batch:
+        done = write.done
+        if done is None or done.done():
+            continue
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
+
+
+def unseal(key: bytes, leaf: int, nonce: bytes, sealed: bytes) -> bytes:
+    """The payload of *leaf*. Raises: cryptography.exceptions.InvalidTag when it was altered."""
+    return AESGCM(key).decrypt(nonce, sealed, leaf.to_bytes(8, "big"))

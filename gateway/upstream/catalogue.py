@@ -1,0 +1,257 @@
+"""The upstreams behind the border, and the only way to call one: with a Permit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Protocol
+
+import anyio
+from anyio.abc import TaskGroup
+from structlog.typing import FilteringBoundLogger
+
+from gateway.domain import meter, refusal
+from gateway.domain.model import Outcome, Permit, Relay, Status
+from gateway.upstream import own
+from gateway.upstream.breaker import Breaker, BreakerState
+from gateway.upstream.exchange import Bounds, Exchange, Interrupted, RelayFailed, TooLarge
+from gateway.upstream.http import HttpConnector
+from gateway.upstream.listing import Ask, Introduction, Listing, list_all
+from gateway.upstream.message import UpstreamFailed, unreachable
+from gateway.upstream.own import own_call
+from gateway.upstream.python import python_command
+from gateway.upstream.spec import HttpTransport, PythonTransport, ServerSpec
+from gateway.upstream.stdio import StdioConnector
+
+__all__ = ["Interrupted", "Listing", "ServerHealth", "UpstreamFailed", "Upstreams"]
+
+LISTEN_S = 3600.0  # a subscription is one long call
+# What says something of the upstream's health; a lost credential or a slow caller does not.
+_SICK = frozenset(
+    row.id
+    for row in (
+        refusal.UPSTREAM_UNREACHABLE,
+        refusal.UPSTREAM_TIMEOUT,
+        refusal.UPSTREAM_BROKEN,
+        refusal.UPSTREAM_DIED,
+    )
+)
+
+
+class Connector(Protocol):
+    """How one upstream is reached. `own` runs as long as the upstream is behind the border."""
+
+    async def own(self) -> None:
+        """Hold what the connector needs until cancelled, then release it, bounded in time."""
+        ...
+
+    async def run(self, exchange: Exchange) -> Outcome:
+        """One call, sent at most once. Raises: UpstreamFailed, TooLarge, RelayFailed."""
+        ...
+
+    async def introduce(self, ask: Ask) -> Introduction:
+        """Who the server says it is. Raises: UpstreamFailed."""
+        ...
+
+    def health(self) -> Mapping[str, int | str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ServerHealth:
+    """How one upstream is doing, for metrics and for the person on call."""
+
+    breaker: BreakerState
+    in_flight: int
+    connector: Mapping[str, int | str]  # connections; or state, restarts, dropped messages
+    last_failure: str = ""  # refusal id
+    last_failure_us: int = 0
+
+
+@dataclass(slots=True)
+class _Lane:
+    spec: ServerSpec
+    connector: Connector
+    breaker: Breaker
+    bounds: Bounds  # of a call
+    listening: Bounds  # of a subscription
+    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    released: asyncio.Event = field(default_factory=asyncio.Event)
+    in_flight: int = 0
+    last_failure: str = ""
+    last_failure_us: int = 0
+
+
+class Upstreams:
+    """Between `start` and `stop`, on one event loop. Servers may come and go meanwhile."""
+
+    def __init__(
+        self,
+        specs: Iterable[ServerSpec],
+        clock: Callable[[], int],
+        log: FilteringBoundLogger,
+    ) -> None:
+        """Raises: fetch.BadTarget: a URL that no connection may ever go to."""
+        self._clock = clock
+        self._log = log
+        self._listener: Callable[[str], None] = lambda server: None
+        self._lanes = {spec.name: self._lane(spec) for spec in specs}
+        self._stopping = asyncio.Event()
+        self._group: TaskGroup | None = None
+        self._root: asyncio.Task[None] | None = None
+
+    def on_list_changed(self, listener: Callable[[str], None]) -> None:
+        """Call *listener* with the server's name whenever it says that its lists have changed."""
+        self._listener = listener
+
+    async def start(self) -> None:
+        """Make every upstream callable. Children are started when first needed."""
+        started = asyncio.Event()
+        self._root = asyncio.create_task(self._house(started))
+        await started.wait()
+
+    async def stop(self) -> None:
+        """End every connection and child process; returns when they are gone, in bounded time."""
+        if self._root is not None:
+            self._stopping.set()
+            await self._root
+
+    def add(self, spec: ServerSpec) -> None:
+        """Put one more server behind the border. Raises: ValueError: the name is taken."""
+        if spec.name in self._lanes:
+            raise ValueError(f"server {spec.name} is already there")
+        lane = self._lanes[spec.name] = self._lane(spec)
+        if self._group is not None:
+            self._group.start_soon(self._keep, lane)
+
+    async def remove(self, server: str) -> None:
+        """Take a server away; what is in flight to it fails. Unknown names are ignored."""
+        lane = self._lanes.pop(server, None)
+        if lane is not None and self._group is not None:
+            lane.scope.cancel()
+            await lane.released.wait()
+
+    # -- the one network call ------------------------------------------------
+
+    async def invoke(self, permit: Permit, relay: Relay) -> Outcome:
+        """Make the permitted call: at most one request, and always an outcome.
+
+        Raises: Interrupted: the calling task was cancelled; it carries the outcome.
+        """
+        call = permit.call
+        lane = self._lanes.get(call.server)
+        if lane is None:
+            return Outcome(Status.FAILED, code=refusal.UPSTREAM_UNREACHABLE.id)
+        if not lane.breaker.admit(monotonic()):
+            return Outcome(Status.FAILED, code=refusal.BREAKER_OPEN.id)
+        bounds = lane.listening if call.method == "subscriptions/listen" else lane.bounds
+        exchange = Exchange(call, relay, bounds, meter.bytes_within(permit.ceiling_tokens))
+        lane.in_flight += 1
+        try:
+            outcome = await lane.connector.run(exchange)
+        except asyncio.CancelledError as left:
+            lane.breaker.abandoned()
+            status = Status.CANCELLED if exchange.sent else Status.NOT_SENT
+            raise Interrupted(exchange.end(status)) from left
+        except Exception as err:  # noqa: BLE001 - sorted by _ended; a fault, too, must settle
+            return self._ended(lane, exchange, err)
+        finally:
+            lane.in_flight -= 1
+            exchange.close()
+        lane.breaker.succeeded()
+        return outcome
+
+    async def list_definitions(self, server: str) -> Listing:
+        """Everything *server* offers now. Raises: UpstreamFailed: not all of it could be read."""
+        lane = self._lanes.get(server)
+        if lane is None:
+            raise unreachable(f"there is no server {server}")
+        until_s = monotonic() + lane.spec.listing_timeout_s
+
+        async def ask(method: str, params: Mapping[str, bytes]) -> Outcome:
+            call = own_call(server, method, params)
+            left_s = until_s - monotonic()
+            bounds = Bounds(left_s, lane.spec.max_result_bytes)
+            return await own.ask(lane.connector.run, call, bounds)
+
+        introduction = await lane.connector.introduce(ask)
+        return await list_all(server, introduction, ask)
+
+    def health(self) -> Mapping[str, ServerHealth]:
+        now_s = monotonic()
+        return {
+            name: ServerHealth(
+                lane.breaker.state(now_s),
+                lane.in_flight,
+                lane.connector.health(),
+                lane.last_failure,
+                lane.last_failure_us,
+            )
+            for name, lane in self._lanes.items()
+        }
+
+    # -- inside --------------------------------------------------------------
+
+    def _ended(self, lane: _Lane, exchange: Exchange, err: Exception) -> Outcome:
+        """What became of a call that brought no answer."""
+        server, call_id = lane.spec.name, exchange.call.id
+        if isinstance(err, UpstreamFailed):
+            self._note(lane, err.code)
+            self._log.warning(
+                "upstream_failed", server=server, call_id=call_id, code=err.code, why=err.sentence
+            )
+            return exchange.end(Status.FAILED, err.code)
+        if isinstance(err, TooLarge):
+            lane.breaker.succeeded()
+            return exchange.end(Status.TOO_LARGE, refusal.RESULT_TOO_LARGE.id)
+        lane.breaker.abandoned()
+        if isinstance(err, RelayFailed):
+            return exchange.end(Status.CANCELLED)
+        # A fault of ours. The hold must not stay for ever: nobody knows the end, and so it is said.
+        self._log.error("upstream_fault", server=server, call_id=call_id, exc_info=err)
+        return exchange.end(Status.UNKNOWN)
+
+    def _note(self, lane: _Lane, code: str) -> None:
+        lane.last_failure = code
+        lane.last_failure_us = self._clock()
+        if code not in _SICK:
+            lane.breaker.abandoned()
+            return
+        was = lane.breaker.state(monotonic())
+        lane.breaker.failed(monotonic())
+        if was is BreakerState.CLOSED and lane.breaker.state(monotonic()) is BreakerState.OPEN:
+            self._log.error("breaker_opened", server=lane.spec.name, code=code)
+
+    def _lane(self, spec: ServerSpec) -> _Lane:
+        breaker = Breaker(spec.breaker_failures, spec.breaker_open_s)
+        bounds = Bounds(spec.timeout_s, spec.max_result_bytes)
+        listening = Bounds(LISTEN_S, spec.max_result_bytes)
+        return _Lane(spec, self._connector(spec), breaker, bounds, listening)
+
+    def _connector(self, spec: ServerSpec) -> Connector:
+        transport = spec.transport
+        if isinstance(transport, HttpTransport):
+            return HttpConnector(transport)
+        if isinstance(transport, PythonTransport):
+            transport = python_command(transport)
+        return StdioConnector(spec, transport, self._log, lambda: self._listener(spec.name))
+
+    async def _house(self, started: asyncio.Event) -> None:
+        async with anyio.create_task_group() as group:
+            self._group = group
+            for lane in self._lanes.values():
+                group.start_soon(self._keep, lane)
+            started.set()
+            await self._stopping.wait()
+            self._group = None
+            group.cancel_scope.cancel()
+
+    async def _keep(self, lane: _Lane) -> None:
+        try:
+            with lane.scope:
+                await lane.connector.own()
+        except Exception:  # noqa: BLE001 - one broken connector must not take the others down
+            self._log.exception("upstream_fault", server=lane.spec.name)
+        finally:
+            lane.released.set()

@@ -1,0 +1,212 @@
+"""Servers that are child processes: started when needed, restarted with patience, ended surely."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+import anyio
+from structlog.typing import FilteringBoundLogger
+
+from gateway.domain import refusal
+from gateway.domain.model import Outcome
+from gateway.upstream import own
+from gateway.upstream.child import spawn
+from gateway.upstream.envelope import modern_request
+from gateway.upstream.exchange import Bounds, Exchange
+from gateway.upstream.listing import Ask, Introduction
+from gateway.upstream.message import UpstreamFailed, unreachable
+from gateway.upstream.negotiate import greet
+from gateway.upstream.own import LISTEN_PARAMS, own_call
+from gateway.upstream.session import Era, Session
+from gateway.upstream.spec import ServerSpec, StdioTransport
+from gateway.upstream.stderr import StderrLog
+
+BACKOFF_FIRST_S = 0.2
+BACKOFF_MAX_S = 30.0
+PROBE_S = 10.0  # for server/discover: a slow start is more common than a server that stays silent
+CHANGE_QUIET_S = 0.1  # several list_changed in one breath are one
+LINE_FRAMING_BYTES = 65_536
+
+
+class StdioConnector:
+    """One server. `own` is its one owner task: only it starts the child, only it ends it.
+
+    A child that ended is started again by the next call, at once; one that keeps ending before it
+    has answered a call is left alone for longer each time, up to BACKOFF_MAX_S.
+    """
+
+    def __init__(
+        self,
+        spec: ServerSpec,
+        transport: StdioTransport,
+        log: FilteringBoundLogger,
+        changed: Callable[[], None],
+    ) -> None:
+        self._spec = spec
+        self._transport = transport
+        self._log = log
+        self._changed = changed
+        self._session: Session | None = None
+        self._introduction: Introduction | None = None
+        self._wanted = asyncio.Event()
+        self._waiting: list[asyncio.Future[Session]] = []
+        self._era: Era | None = None  # what the last child spoke
+        self._starts = 0
+        self._failures = 0  # ends in a row without one answered call
+        self._not_before_s = 0.0  # in the time of the event loop
+        self._change_timer: asyncio.TimerHandle | None = None
+        self._dropped = 0
+        self._bad_lines = 0
+
+    # -- Connector -----------------------------------------------------------
+
+    async def own(self) -> None:
+        try:
+            while True:
+                await self._wanted.wait()
+                self._wanted.clear()
+                await self._one_life()
+        finally:
+            if self._change_timer is not None:
+                self._change_timer.cancel()
+            self._answer_waiting(unreachable("the server was taken away"))
+
+    async def run(self, exchange: Exchange) -> Outcome:
+        if self._transport.auth_missing:
+            sentence = "a configured credential could not be read"
+            raise UpstreamFailed(refusal.CREDENTIAL_MISSING.id, sentence)
+        session = self._session or await self._live(exchange.deadline)
+        return await session.run(exchange)
+
+    async def introduce(self, ask: Ask) -> Introduction:
+        loop = asyncio.get_running_loop()
+        if self._session is None or self._introduction is None:
+            await self._live(loop.time() + self._spec.start_timeout_s)
+        if self._introduction is None:
+            raise unreachable("the server ended while it was asked")
+        return self._introduction
+
+    def health(self) -> Mapping[str, int | str]:
+        session = self._session
+        return {
+            "state": "up" if session else "backing_off" if self._failures else "down",
+            "era": self._era.value if self._era else "",
+            "starts": self._starts,
+            "dropped": self._dropped + (session.dropped if session else 0),
+            "bad_lines": self._bad_lines + (session.bad_lines if session else 0),
+        }
+
+    # -- waiting for a child -------------------------------------------------
+
+    async def _live(self, deadline: float) -> Session:
+        """The running session; whoever comes first has the owner start one, all share it."""
+        if self._session is not None:
+            return self._session
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._not_before_s:
+            raise unreachable(f"it ended {self._failures} times in a row; it is left alone a while")
+        turn: asyncio.Future[Session] = loop.create_future()
+        self._waiting.append(turn)
+        self._wanted.set()
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await turn
+        except TimeoutError:
+            raise unreachable("the server was not up before the deadline") from None
+
+    def _answer_waiting(self, answer: Session | UpstreamFailed) -> None:
+        waiting, self._waiting = self._waiting, []
+        for turn in waiting:
+            if turn.done():
+                continue
+            if isinstance(answer, Session):
+                turn.set_result(answer)
+            else:
+                turn.set_exception(answer)
+
+    # -- the owner task ------------------------------------------------------
+
+    async def _one_life(self) -> None:
+        """Start a child, serve until it ends, see to it that nothing of it is left."""
+        session = Session(self._on_change)
+        failure: UpstreamFailed | None = None
+        try:
+            await self._spawn(session)
+            try:
+                await self._serve(session)
+            finally:
+                self._session = self._introduction = None
+                with anyio.CancelScope(shield=True):
+                    await session.child.end()
+        except UpstreamFailed as err:
+            failure = err
+        self._after(session, failure)
+
+    async def _spawn(self, session: Session) -> None:
+        loop = asyncio.get_running_loop()
+        spec, transport = self._spec, self._transport
+        stderr = StderrLog(spec.name, transport.env.values(), self._log, loop.time)
+        await spawn(transport, spec.max_result_bytes + LINE_FRAMING_BYTES, session, stderr)
+
+    async def _serve(self, session: Session) -> None:
+        """Negotiate and be there for calls. Raises: UpstreamFailed: no conversation came about."""
+        introduction = await greet(session, self._asker(session), self._era)
+        session.answered = 0
+        self._era, self._introduction, self._session = session.era, introduction, session
+        self._starts += 1
+        self._log.info("upstream_started", server=self._spec.name, version=introduction.version)
+        self._answer_waiting(session)
+        if session.era is Era.MODERN and introduction.announces_changes:
+            call = own_call(self._spec.name, "subscriptions/listen", LISTEN_PARAMS)
+            session.tell(modern_request(call, session.next_id(), logs=False) + b"\n")
+        if self._starts > 1:
+            self._on_change()  # whoever starts anew may have become another
+        await session.over.wait()
+
+    def _asker(self, session: Session) -> Ask:
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + self._spec.start_timeout_s
+
+        async def ask(method: str, params: Mapping[str, bytes]) -> Outcome:
+            left_s = until_s - loop.time()
+            if method == "server/discover":
+                left_s = min(left_s, PROBE_S)
+            bounds = Bounds(left_s, self._spec.max_result_bytes)
+            call = own_call(self._spec.name, method, params)
+            return await own.ask(session.run, call, bounds)
+
+        return ask
+
+    def _after(self, session: Session, failure: UpstreamFailed | None) -> None:
+        """What follows from the end of a child: for those who wait, and for the next start."""
+        self._dropped += session.dropped
+        self._bad_lines += session.bad_lines
+        why = failure.sentence if failure else session.why
+        if failure and failure.code == refusal.UPSTREAM_DIED.id and self._era is None:
+            # Some servers of the old era end when their first message is not initialize.
+            self._era = Era.LEGACY
+            self._wanted.set()
+            self._log.info("upstream_ended_at_probe", server=self._spec.name, why=why)
+            return
+        served = failure is None and session.answered > 0
+        self._failures = 0 if served else self._failures + 1
+        pause_s = 0.0
+        if self._failures > 1:
+            pause_s = min(BACKOFF_FIRST_S * 2.0 ** (self._failures - 2), BACKOFF_MAX_S)
+        self._not_before_s = asyncio.get_running_loop().time() + pause_s
+        self._log.warning("upstream_ended", server=self._spec.name, why=why, pause_s=pause_s)
+        if failure is not None:
+            self._era = None
+            self._answer_waiting(failure)
+
+    # -- changes -------------------------------------------------------------
+
+    def _on_change(self) -> None:
+        if self._change_timer is None:
+            loop = asyncio.get_running_loop()
+            self._change_timer = loop.call_later(CHANGE_QUIET_S, self._tell_change)
+
+    def _tell_change(self) -> None:
+        self._change_timer = None
+        self._changed()

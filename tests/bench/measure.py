@@ -1,0 +1,216 @@
+"""The measuring: every way, both eras, 1, 16 and 64 callers, in turn and over several rounds."""
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from tests.bench import load, proc, targets
+from tests.bench.load import Caller, Era
+from tests.bench.targets import House, Running
+from tests.bench.upstream import MANY
+from tests.bench.wire import connect
+
+CONCURRENT = (1, 16, 64)
+LISTING = 4
+WARM_S = 0.3
+# Cells in which strangers used more of the machine than this count only when there are no others.
+QUIET_CORES = 0.3
+
+
+class Miscounted(Exception):
+    """The upstream did not see exactly the calls that were made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One spell of one way: what it got done, and what that cost."""
+
+    way: str
+    what: str  # an era, or "tools/list"
+    concurrent: int
+    round: int
+    calls: int
+    per_s: float
+    p50_ms: float
+    p99_ms: float
+    cpu_ms: float  # of the way's own process tree, per call; 0 for the direct way
+    requests: float  # at the upstream, per call
+    foreign_cores: float  # used by anything that is no part of the benchmark
+
+
+@dataclass(slots=True)
+class Memory:
+    """PSS of the gateway: with everything loaded, and what grew over how many calls."""
+
+    loaded_mb: float = 0.0
+    grown_mb: float = 0.0
+    calls: int = 0
+
+
+@dataclass(slots=True)
+class Results:
+    """All that was measured."""
+
+    rounds: int
+    spell_s: float
+    cells: list[Cell] = field(default_factory=list)
+    fsync_ms: list[float] = field(default_factory=list)
+    commit_ms: list[float] = field(default_factory=list)
+    warm_starts_s: list[float] = field(default_factory=list)
+    bare_starts_s: list[float] = field(default_factory=list)
+    memory: Memory = field(default_factory=Memory)
+
+    def of(self, way: str, what: str, concurrent: int) -> list[Cell]:
+        """The cells of one line of the table: the quiet ones, or all when none was quiet."""
+        cells = [
+            cell
+            for cell in self.cells
+            if (cell.way, cell.what, cell.concurrent) == (way, what, concurrent)
+        ]
+        return [cell for cell in cells if cell.foreign_cores <= QUIET_CORES] or cells
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the upstream has counted so far."""
+
+    requests: int
+    calls: int
+    distinct: int
+
+
+async def seen(upstream: Running) -> Seen:
+    """Ask the upstream what it has counted."""
+    client = await connect(upstream.target.port)
+    answer = await client.ask(b"GET /count HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+    client.transport.close()
+    return msgspec.json.decode(answer.body, type=Seen)
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """The processes of one run and where the results go."""
+
+    upstream: Running
+    ways: Sequence[Running]
+    results: Results
+
+    async def cell(self, way: Running, what: str, concurrent: int, round_: int) -> None:
+        """Measure one cell and keep it.
+
+        Raises: Miscounted, when a call was lost or reached the upstream twice.
+        """
+        era = Era.MODERN if what == "tools/list" else Era(what)
+        callers = await load.callers(way.target, era, concurrent)
+        steps = [_step(caller, what) for caller in callers]
+        try:
+            await load.spell(steps, WARM_S)
+            before, cpu, ours, busy = await seen(self.upstream), *self._clocks(way)
+            spell = await load.spell(steps, self.results.spell_s)
+            cpu_after, ours_after, busy_after = self._clocks(way)
+            after = await seen(self.upstream)
+        finally:
+            for caller in callers:
+                caller.close()
+        if what != "tools/list":
+            _check(way, before, after, spell.calls)
+        self.results.cells.append(
+            Cell(
+                way=way.target.name,
+                what=what,
+                concurrent=concurrent,
+                round=round_,
+                calls=spell.calls,
+                per_s=spell.calls / spell.seconds,
+                p50_ms=spell.quantile_ms(0.5),
+                p99_ms=spell.quantile_ms(0.99),
+                cpu_ms=(cpu_after - cpu) * 1000 / spell.calls,
+                requests=(after.requests - before.requests) / spell.calls,
+                foreign_cores=max(0.0, busy_after - busy - (ours_after - ours)) / spell.seconds,
+            )
+        )
+
+    def _clocks(self, way: Running) -> tuple[float, float, float]:
+        """CPU so far: of the way itself, of the whole benchmark, of the machine."""
+        own = 0.0 if way.pid == self.upstream.pid else proc.cpu_s(way.pid)
+        children = proc.spent_s({self.upstream.pid, way.pid})
+        times = os.times()
+        return own, children + times.user + times.system, proc.busy_s()
+
+
+def _step(caller: Caller, what: str) -> Callable[[], Awaitable[None]]:
+    if what == "tools/list":
+        return lambda: caller.list_tools(MANY)
+    return caller.call
+
+
+def _check(way: Running, before: Seen, after: Seen, calls: int) -> None:
+    reached, distinct = after.calls - before.calls, after.distinct - before.distinct
+    if not reached == distinct == calls:
+        raise Miscounted(
+            f"{way.target.name}: {calls} calls were answered, {reached} reached the upstream, "
+            f"{distinct} of them different"
+        )
+
+
+async def rounds(bench: Bench, folder: Path) -> AsyncIterator[int]:
+    """Every cell of every round, the ways taking turns; yields after each round."""
+    results = bench.results
+    for round_ in range(results.rounds):
+        results.fsync_ms.append(proc.fsync_ms(folder))
+        results.commit_ms.append(proc.commit_ms(folder))
+        # Whoever goes first meets another machine: the order moves on every round.
+        shift = round_ % len(bench.ways)
+        ways = [*bench.ways[shift:], *bench.ways[:shift]]
+        for era in Era:
+            for concurrent in CONCURRENT:
+                for way in ways:
+                    await bench.cell(way, era.value, concurrent, round_)
+        yield round_
+
+
+async def calls_and_memory(bench: Bench, gateway: Running | None, folder: Path) -> None:
+    """All rounds; the gateway's memory after the first and after the last."""
+    results = bench.results
+    async for round_ in rounds(bench, folder):
+        print(f"round {round_ + 1} of {results.rounds}", flush=True)
+        if gateway is not None and round_ == 0:
+            results.memory.loaded_mb = proc.pss_mb(gateway.pid)
+    if gateway is not None:
+        grown_mb = proc.pss_mb(gateway.pid) - results.memory.loaded_mb
+        results.memory.grown_mb = grown_mb
+        results.memory.calls = sum(
+            cell.calls for cell in results.cells if cell.way == "customhouse" and cell.round > 0
+        )
+
+
+async def lists(bench: Bench, house: House | None) -> None:
+    """tools/list of 1,000 tools, each way in turn; *house* has them behind it."""
+    ways = [targets.many(way) for way in bench.ways if way.target.path == "/mcp"]
+    if house is None:
+        await _list_rounds(bench, ways)
+        return
+    async with targets.gateway(house) as gateway:
+        await _list_rounds(bench, [*ways, gateway])
+
+
+async def _list_rounds(bench: Bench, ways: Sequence[Running]) -> None:
+    for round_ in range(bench.results.rounds):
+        for way in ways:
+            await bench.cell(way, "tools/list", LISTING, round_)
+
+
+async def starts(bench: Bench, house: House, times: int) -> None:
+    """Start to first answered call: warm several times, once without any bytecode."""
+    async with targets.gateway(house):
+        pass  # keys, tables and definitions are made once
+    for _ in range(times):
+        async with targets.gateway(house) as warm:
+            bench.results.warm_starts_s.append(warm.start_s)
+    nowhere = str(house.folder / "no-bytecode")
+    bare = {"PYTHONPYCACHEPREFIX": nowhere, "PYTHONDONTWRITEBYTECODE": "1"}
+    async with targets.gateway(house, env=bare) as cold:
+        bench.results.bare_starts_s.append(cold.start_s)
