@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -16,6 +18,7 @@ from structlog.testing import LogCapture
 from gateway.domain.model import (
     Act,
     Amounts,
+    Approval,
     Call,
     CallClass,
     Definition,
@@ -57,6 +60,11 @@ def make_call(
         meta={key: json.dumps(value).encode() for key, value in (meta or {}).items()},
         definition=definition,
     )
+
+
+def make_definition(body: bytes, name: str = "echo", server: str = "fake") -> Definition:
+    """An approved tool whose definition is *body*."""
+    return Definition(server, Kind.TOOL, name, name, body, "0" * 64, Approval.APPROVED)
 
 
 def make_permit(call: Call, ceiling_tokens: int = 25_000) -> Permit:
@@ -154,8 +162,9 @@ class FakeUpstream:
     `behave` is called with each request and writes the response, or does not.
     """
 
-    def __init__(self, behave: Behaviour = echo) -> None:
+    def __init__(self, behave: Behaviour = echo, tls: ssl.SSLContext | None = None) -> None:
         self.behave = behave
+        self._tls = tls
         self.asked: list[Asked] = []
         self.connections = 0
         self.open_connections = 0
@@ -163,7 +172,7 @@ class FakeUpstream:
         self._writers: set[asyncio.StreamWriter] = set()
 
     async def __aenter__(self) -> FakeUpstream:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
         self.port: int = self._server.sockets[0].getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}/mcp"
         return self
@@ -249,3 +258,19 @@ def http_spec(url: str, **bounds: Any) -> ServerSpec:
     """A spec named `fake` for a server on loopback."""
     transport = HttpTransport(url, auth_header_value="Bearer of-the-gateway", allow_private=True)
     return ServerSpec("fake", transport, **{"timeout_s": 5.0, **bounds})
+
+
+async def eventually(holds: Callable[[], bool], within_s: float = 5.0) -> None:
+    """Wait for something that no event announces: another process, the kernel, a closed socket."""
+    with anyio.fail_after(within_s):
+        while not holds():  # noqa: ASYNC110 - there is nobody who could set an event
+            await anyio.sleep(0.005)
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended; one that only waits to be collected has."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return stat.rpartition(")")[2].split()[0] == "Z"

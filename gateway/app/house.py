@@ -130,7 +130,18 @@ async def open_house(config: Config, environ: Mapping[str, str]) -> AsyncIterato
         os.close(lock)
 
 
-def _build(config: Config, environ: Mapping[str, str]) -> tuple[House, recovery.Tail]:
+@dataclass(frozen=True, slots=True)
+class _Books:
+    """The log as it lies on disk, with what is needed to read and sign it."""
+
+    database: Path
+    tail: recovery.Tail
+    house_keys: keys.HouseKeys
+    signer: Signer
+    pseudonyms: Pseudonyms
+
+
+def _open_books(config: Config) -> _Books:
     database = config.data_dir / engine.DATABASE
     engine.prepare(database)
     pseudonyms = Pseudonyms()
@@ -142,6 +153,12 @@ def _build(config: Config, environ: Mapping[str, str]) -> tuple[House, recovery.
         recovery.check_remembered(connection, house_keys.folder, signer.vkey, tail.frontier)
         pseudonyms.load(connection)
     keys.write_vkey(house_keys.folder, str(signer.vkey))
+    return _Books(database, tail, house_keys, signer, pseudonyms)
+
+
+def _build(config: Config, environ: Mapping[str, str]) -> tuple[House, recovery.Tail]:
+    books = _open_books(config)
+    database, house_keys, signer = books.database, books.house_keys, books.signer
     tables = reader_engine(database)
     identity = Identity()
     identity.load(tables, declared_agents(config, environ))
@@ -154,13 +171,13 @@ def _build(config: Config, environ: Mapping[str, str]) -> tuple[House, recovery.
     loaded = _policy(config, identity)
     policies = Policies(loaded.snapshot if loaded else builtin_deny_all(), wall_us)
     writer = Writer(database, signer, house_keys.payload)
-    journal = Log(writer, pseudonyms, wall_us)
-    book = LimitsBook(config, identity, pseudonyms)
+    journal = Log(writer, books.pseudonyms, wall_us)
+    book = LimitsBook(config, identity, books.pseudonyms)
     ledger = Ledger(
         log=journal,
         counters=Counters(),
-        pseudonyms=pseudonyms,
-        refusals=Refusals(journal, pseudonyms),
+        pseudonyms=books.pseudonyms,
+        refusals=Refusals(journal, books.pseudonyms),
         limits_of=book.of,
         catalogue=lambda: registry.catalogue,
         policy_version=lambda: policies.current.version,
@@ -191,7 +208,7 @@ def _build(config: Config, environ: Mapping[str, str]) -> tuple[House, recovery.
         servers=servers,
         discovery=Discovery(upstreams, registry, ledger),
     )
-    return house, tail
+    return house, books.tail
 
 
 def _policy(config: Config, identity: Identity) -> Loaded | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from importlib.metadata import version
 
 import structlog
@@ -17,7 +17,7 @@ from gateway.app.clock import wall_us
 from gateway.app.house import House, open_house
 from gateway.app.logs import configure_logs
 from gateway.app.operations.administration import Administration
-from gateway.config import Config
+from gateway.config import Config, check_exposure
 from gateway.domain import refusal as no
 from gateway.edge import admin
 from gateway.edge.house import LOOPBACK_HOSTS, LOOPBACK_ORIGINS, Settings
@@ -40,6 +40,9 @@ def run(config: Config, environ: Mapping[str, str], ready: Callable[[str], None]
 
 async def _serve(config: Config, environ: Mapping[str, str], ready: Callable[[str], None]) -> None:
     async with open_house(config, environ) as house, _working(house) as edge:
+        check_exposure(config, house.identity.issued_keys(wall_us()))
+        for warning in config.warnings:
+            log.warning("configuration", why=warning)
         listener = _listen(config)
         server = _Server(_uvicorn_config(edge), house)
         loop = asyncio.get_running_loop()
@@ -60,19 +63,26 @@ async def _working(house: House) -> AsyncIterator[Border]:
     socket_path = house.config.data_dir / admin.SOCKET
     try:
         async with asyncio.TaskGroup() as jobs:
-            looks = [discovery.try_refresh(name) for name in house.servers]
-            await asyncio.wait_for(asyncio.gather(*looks), FIRST_LOOK_S)
             tasks = [
-                jobs.create_task(discovery.run()),
+                jobs.create_task(admin.serve(socket_path, Administration(house).operate)),
                 jobs.create_task(house.publisher.run()),
                 jobs.create_task(_flush(house)),
-                jobs.create_task(admin.serve(socket_path, Administration(house).operate)),
             ]
+            await _first_look(house, jobs)
+            tasks.append(jobs.create_task(discovery.run()))
             yield edge
             for task in tasks:
                 task.cancel()
     finally:
         await house.upstreams.stop()
+
+
+async def _first_look(house: House, jobs: asyncio.TaskGroup) -> None:
+    """See every server once before the first caller; a slow one is not waited for."""
+    looks = [jobs.create_task(house.discovery.try_refresh(name)) for name in house.servers]
+    await asyncio.sleep(0)  # the operator's socket is bound when this comes back
+    if looks:
+        await asyncio.wait(looks, timeout=FIRST_LOOK_S)
 
 
 def _border(house: House) -> Border:
@@ -121,15 +131,31 @@ def _uvicorn_config(app: Border) -> uvicorn.Config:
 
 
 class _Server(uvicorn.Server):
-    """Drains: at the signal nothing more is admitted, and readiness goes down first."""
+    """Drains: at the signal nothing more is admitted, and readiness goes down first.
+
+    uvicorn would raise the signal again when it is done, and the house would not be closed.
+    """
 
     def __init__(self, config: uvicorn.Config, house: House) -> None:
         super().__init__(config)
         self._house = house
 
-    def handle_exit(self, sig: int, frame: object) -> None:
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._drain)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+
+    def _drain(self) -> None:
         self._house.ledger.closed_by[DRAIN] = no.DRAINING
-        super().handle_exit(sig, None)
+        self.force_exit = self.should_exit  # a second signal does not wait
+        self.should_exit = True
+        log.info("draining", in_flight=len(self._house.ledger.in_flight), at_most_s=DRAIN_S)
 
 
 async def _reload(house: House) -> None:

@@ -16,11 +16,11 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from gateway.audit.grammar import MAX_BODY_BYTES
 from gateway.audit.merkle import leaf_hash
 from gateway.domain.model import Act, Amounts, Kind, Status
 
 __all__ = [
-    "FORMAT_VERSION",
     "MAX_BODY_BYTES",
     "BadEntry",
     "Change",
@@ -41,8 +41,6 @@ __all__ = [
     "leaf_hash",
 ]
 
-FORMAT_VERSION = 1
-MAX_BODY_BYTES = 65_535  # C2SP tlog-tiles: the length of an entry is a uint16
 
 Whole = Annotated[int, msgspec.Meta(ge=0, lt=10**16)]  # 16 digits: times until the year 2286
 RuleIndex = Annotated[int, msgspec.Meta(ge=-1, lt=10**16)]  # -1: no rule matched

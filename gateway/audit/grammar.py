@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from gateway.domain.model import Act, Kind, Status
 
-MAX_BODY_BYTES = 65_535
+MAX_BODY_BYTES = 65_535  # C2SP tlog-tiles: the length of an entry is a uint16
 
 _PLAIN = rb"[ !#-\[\]-~]"  # printable ASCII without quote and backslash
 _TEXT = rb'"' + _PLAIN + rb'*+"'
@@ -150,9 +150,10 @@ _TAKEN: Mapping[str, tuple[str, ...]] = {
     "intent": ("acc", "limits", "tokens", "calls", "cost"),
     "outcome": ("intent", "tokens", "calls", "cost"),
     "counters": ("digest",),
+    "recovery": ("reason",),
 }
 _MAPS = ("codes", "conds", "detail")  # with free keys, whose order has to be looked at
-_CAUGHT = {"i", "t", "call", "acc", "limits", "key", "log", "intent", "digest", *_MAPS}
+_CAUGHT = {"i", "t", "call", *(name for names in _TAKEN.values() for name in names), *_MAPS}
 
 
 class Line(NamedTuple):
@@ -195,12 +196,7 @@ def kind_of(body: bytes) -> bytes:
     return rest.partition(b'"')[0] if found else b""
 
 
-def is_known(kind: bytes) -> bool:
-    """Return whether entries of *kind* are written at all."""
-    return kind in _FORMS
-
-
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def _sorted(free: bytes) -> bool:
     """Return whether an object's keys are sorted, and each there only once."""
     keys = [key for key, _ in json.loads(free, object_pairs_hook=list)]
@@ -239,3 +235,4 @@ def _grouped(name: str, value: bytes) -> bytes:
 
 
 _FORMS = {kind.encode(): _form(kind, *fields) for kind, fields in _KINDS.items()}
+KINDS = frozenset(_FORMS)

@@ -7,6 +7,8 @@ from gateway.audit.findings import Code, Findings
 from gateway.audit.grammar import Line
 
 ORIGIN_PREFIX = "customhouse/"  # then the id of the log
+# Why a recovery was: after a failed commit the process went on, and its calls stayed in flight.
+WENT_ON = b"commit"
 
 # What is known of each leaf.
 _NO_INTENT, _IN_FLIGHT, _CLOSED, _UNREAD = range(4)
@@ -21,7 +23,7 @@ class Pairing:
         self._leaves = bytearray()
         self._in_flight: dict[int, bytes] = {}  # intent -> its call
         self._last_kind = ""
-        self._resumed_at = 0  # the last open or recovery
+        self._resumed_at = 0  # what is in flight was begun after this leaf
 
     def take(self, leaf: int, line: Line, at_us: int) -> None:
         """Judge the line at *leaf*, the next one."""
@@ -35,8 +37,10 @@ class Pairing:
             self._in_flight[leaf] = line.call
         elif kind == "outcome":
             self._outcome(leaf, line)
-        elif kind in ("open", "recovery"):
-            self._resume(leaf, line)
+        elif kind == "open":
+            self._open(leaf, line)
+        elif kind == "recovery" and line.taken[0] != WENT_ON:
+            self._resumed_at = leaf
 
     def leave_out(self, count: int) -> None:
         """Pass over *count* leaves that are missing or cannot be read."""
@@ -65,10 +69,8 @@ class Pairing:
                 Code.AFTER_CLOSE, f"entry {leaf} follows a close, and is no open", leaf
             )
 
-    def _resume(self, leaf: int, line: Line) -> None:
+    def _open(self, leaf: int, line: Line) -> None:
         self._resumed_at = leaf
-        if line.kind == "recovery":
-            return
         key, log = (text.decode() for text in line.taken)
         if ORIGIN_PREFIX + log != self._vkey.name or key != self._vkey.id:
             self._findings.add(

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 
 from gateway.audit import checkpoint
 from gateway.audit.checkpoint import BadCheckpoint, BadSignature, Checkpoint, Vkey, unbase64
+from gateway.audit.copy import Row
 from gateway.audit.merkle import (
     HASH_BYTES,
     Frontier,
@@ -54,10 +55,10 @@ class Proof:
     checkpoint: Checkpoint
 
 
-def prove(rows: Iterable[tuple[int, bytes]], index: int, note: bytes) -> str:
+def prove(rows: Iterable[Row], index: int, note: bytes) -> str:
     """Return the proof that entry *index* is covered by the checkpoint *note*.
 
-    *rows* are all entries (index, body) from the first one on; they are read once, as far as the
+    *rows* are those of all entries, the first one first; they are read once, as far as the
     checkpoint covers them.
     Raises: NotProvable: it does not cover that entry, or the entries are not those it covers.
     BadCheckpoint: *note* is none.
@@ -88,14 +89,14 @@ def verify_proof(text: str, vkey: Vkey) -> Proof:
     return Proof(index, body, signed)
 
 
-def _nodes(rows: Iterable[tuple[int, bytes]], index: int, size: int) -> tuple[bytes, list[bytes]]:
+def _nodes(rows: Iterable[Row], index: int, size: int) -> tuple[bytes, list[bytes]]:
     """Return the body at *index*, and the proof's nodes, hashing only the ranges they span."""
     found = b""
     subtrees = {span: Frontier() for span in inclusion_ranges(index, size)}
     spans = iter([*sorted(subtrees), (size, size)])
     low, high = next(spans)
     end = 0
-    for end, (at, body) in enumerate(rows, start=1):
+    for end, (at, _, _, _, body) in enumerate(rows, start=1):
         if at != end - 1:
             raise NotProvable(f"entry {end - 1} is missing")
         if at == high:

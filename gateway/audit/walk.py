@@ -12,7 +12,7 @@ from gateway.audit.findings import Code, Findings
 from gateway.audit.grammar import Line
 from gateway.audit.statements import Statements
 
-MAX_GAP = 1_000_000  # a larger hole ends the reading: something is kept for each leaf
+MAX_GAP = 1_000_000  # nothing behind a larger hole is read: something is kept for each leaf
 
 
 class Reader(Protocol):
@@ -36,6 +36,7 @@ class Walk:
         self._findings = findings
         self._statements = statements
         self._readers = readers
+        self._lost = False  # behind a hole that is too large
         self.kinds: Counter[str] = Counter()
         self.end = 0  # index after the last entry
         self.last_us = 0
@@ -47,7 +48,7 @@ class Walk:
         for row in rows:
             index, at_us, kind, call, body = row
             if index != self.end and not self._jump(index):
-                break
+                continue
             grow(body)
             self.end = index + 1
             line = read(kind, body)
@@ -67,7 +68,7 @@ class Walk:
             reader.leave_out(count)
 
     def _jump(self, index: int) -> bool:
-        """Note that *index* is not the next one; return whether reading on makes sense."""
+        """Note that *index* is not the next one; return whether its row can be read at all."""
         self._statements.interrupt()
         missing = index - self.end
         if missing < 0:
@@ -75,12 +76,15 @@ class Walk:
                 Code.REORDERED, f"entry {index} comes where {self.end} belongs", index
             )
             return False
-        what = f"entry {self.end} is" if missing == 1 else f"entries {self.end} to {index - 1} are"
-        self._findings.add(Code.REMOVED, f"{what} missing", self.end)
-        if missing > MAX_GAP:
+        if self._lost:
             return False
-        self._leave_out(missing)
-        return True
+        one = missing == 1
+        what = f"entry {self.end} is" if one else f"entries {self.end} to {index - 1} are"
+        self._findings.add(Code.REMOVED, f"{what} missing", self.end)
+        self._lost = missing > MAX_GAP
+        if not self._lost:
+            self._leave_out(missing)
+        return not self._lost
 
     def _doubtful(self, row: Row, line: Line | None) -> Line | None:
         """Say what is wrong with a row; return its line, if there is one to go on with."""
@@ -109,7 +113,7 @@ class Walk:
         line = grammar.read(claimed, body) if claimed != kind else None
         if line is not None:
             self._misfiled(index, "kind")
-        elif grammar.is_known(claimed):
+        elif claimed in grammar.KINDS:
             name = claimed.decode()
             self._findings.add(
                 Code.NOT_CANONICAL, f"entry {index} is not in the form of its kind, {name}", index

@@ -1,0 +1,1 @@
+"""The command line. Modules here import click and the standard library; the rest when it is needed."""

@@ -169,10 +169,11 @@ class Reader:
         known = list(keys)
         for key in table:
             if key not in known:
-                close = difflib.get_close_matches(key.lower(), known, n=1)
-                fix = f"did you mean {close[0]}?" if close else f"known are: {', '.join(known)}"
                 raise self.source.error(
-                    (*path, key), f"there is no key {ascii(key)[:60]} here", _STRICT, fix
+                    (*path, key),
+                    f"there is no key {ascii(key)[:60]} here",
+                    _STRICT,
+                    _meant(key, known),
                 )
 
     def _anchored(self, value: Any) -> Any:
@@ -191,6 +192,17 @@ class Reader:
             raw = raw.partition("?")[0] + "?..."  # some put a secret there
         origin = self.source.origin(path) if given else "default"
         self.settings.append(Setting(".".join(path), _toml(raw), origin))
+
+
+def _meant(key: str, known: list[str]) -> str:
+    """What to write instead of *key*, as far as one can guess."""
+    if key in TOP:
+        return f"{key} stands at the top of the file, before the first [section]"
+    for section, keys in SECTIONS.items():
+        if key in keys:
+            return f"{key} is a key of [{section}.NAME]; known here are: {', '.join(known)}"
+    close = difflib.get_close_matches(key.lower(), known, n=1)
+    return f"did you mean {close[0]}?" if close else f"known are: {', '.join(known)}"
 
 
 def _limits(values: Mapping[str, Any]) -> Limits | None:

@@ -86,13 +86,15 @@ def _from_file(path: Path) -> str:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as err:
         raise _unusable(path, f"it cannot be read ({err.strerror})") from err
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
+    try:
+        status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise _unusable(path, "it is not a file")
         if status.st_mode & _ANYONE_WRITES:
             raise _unusable(path, "other users can write it, so they could choose the secret")
-        body = file.read(_MAX_SECRET_BYTES + 1)
+        body = os.read(descriptor, _MAX_SECRET_BYTES + 1)
+    finally:
+        os.close(descriptor)
     if len(body) > _MAX_SECRET_BYTES:
         raise _unusable(path, f"it has more than {_MAX_SECRET_BYTES} bytes")
     try:

@@ -91,7 +91,7 @@ def _lines(text: str) -> Iterator[tuple[KeyPath, int]]:
     for number, line in enumerate(text.splitlines(), 1):
         if header := _HEADER.fullmatch(line):
             table = _keys(f"[{header[1]}]")
-            found.append((table, number))
+            found.extend((table[:length], number) for length in range(1, len(table) + 1))
         elif assignment := _ASSIGNMENT.match(line):
             found.append((table + _keys(f"{assignment[1]} = 0"), number))
     return reversed(found)

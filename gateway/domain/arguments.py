@@ -1,6 +1,6 @@
 """Do these arguments fit the tool's schema? Compiled once, asked on every call.
 
-    at /items/3/name: longer than maxLength 40
+    at /items/3/name: does not fit maxLength 40
 
 The answer never contains a value of the arguments: it goes to the caller and to the log.
 """

@@ -42,7 +42,7 @@ def allowed(call: Call, standing: Standing) -> Refused | None:
         return None
     if not (decision.visible and pinned(call, standing) is None):
         return Refused(refusal.FORBIDDEN, call.id)
-    unmet = "+".join(name for name, held in decision.conditions if not held)
+    unmet = "+".join(decision.unmet)
     return Refused(refusal.DENIED, call.id, {"condition": unmet} if unmet else {})
 
 
@@ -96,20 +96,20 @@ def within_budget(call: Call, standing: Standing) -> Refused | None:
     short = standing.shortfall()
     if short is None:
         return None
-    return Refused(
-        refusal.OVER_BUDGET,
-        call.id,
-        {
-            "scope": short.level,
-            "meter": short.meter,
-            "window": short.window,
-            "limit": short.limit,
-            "needed": short.needed,
-            "remaining": short.remaining,
-            "reset_at_us": short.reset_at_us,
-            "retry_after_ms": max(0, -(-(short.reset_at_us - standing.now_us) // 1000)),
-        },
-    )
+    detail: dict[str, str | int] = {
+        "scope": short.level,
+        "meter": short.meter,
+        "window": short.window,
+        "limit": short.limit,
+        "needed": short.needed,
+        "remaining": short.remaining,
+    }
+    if short.needed > short.limit:
+        detail["problem"] = "the call needs more than the whole limit, so waiting does not help"
+    else:
+        detail["reset_at_us"] = short.reset_at_us
+        detail["retry_after_ms"] = max(0, -(-(short.reset_at_us - standing.now_us) // 1000))
+    return Refused(refusal.OVER_BUDGET, call.id, detail)
 
 
 CHECKS: tuple[Check, ...] = (allowed, pinned, within_rate, arguments_valid, within_budget)

@@ -1,6 +1,6 @@
 """What a server says of its tools, made comparable: canonical bytes, a digest, and suspicion.
 
-    {"inputSchema":{"type":"object"},"name":"add"}      <- canonical: sorted keys, no spaces
+{"inputSchema":{"type":"object"},"name":"add"}      <- canonical: sorted keys, no spaces
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def suspicion(body: bytes) -> str:
 
 
 def _is_unseen(character: str) -> bool:
-    if character in _ORDINARY or character.isascii() and character.isprintable():
+    if character in _ORDINARY or (character.isascii() and character.isprintable()):
         return False
     if any(ord(character) in block for block in _VARIATION_SELECTORS):
         return ord(character) >= 0xE0100  # FE0F after an emoji is ordinary, the supplement is not

@@ -66,7 +66,9 @@ class Definition:
 
     server: str
     kind: Kind
-    name: str  # as the server calls it: tool name, prompt name, URI, URI template; "" for the server
+    name: (
+        str  # as the server calls it: tool name, prompt name, URI, URI template; "" for the server
+    )
     wire_name: str  # as /mcp calls it
     body: bytes  # canonical JSON of the definition as the server listed it
     digest: str  # SHA-256 of body, hex
@@ -138,6 +140,7 @@ class Decision:
     rule: int = -1  # index of the deciding p-rule in that version; -1: none matched
     conditions: tuple[tuple[str, bool], ...] = ()  # every condition looked at, with its value
     visible: bool = False  # the caller may see the object in lists: the refusal may say why
+    unmet: tuple[str, ...] = ()  # of a visible denial: conditions that would have to hold, by name
 
 
 @dataclass(frozen=True, slots=True)

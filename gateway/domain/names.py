@@ -1,7 +1,9 @@
 """Names on the wire, and names that a reader or a model would take for one another.
 
-wire_name("docs", "search")        -> docs_search
-wire_name("docs", "repo/search")   -> docs_repo_search_5d1f0a6c    (it had to be changed: hash)
+    wire_name("docs", "search")        -> docs_search
+    wire_name("docs", "repo/search")   -> docs_repo_search_415b94b1
+
+The second had to be changed to fit, so it ends in a hash of what it was.
 """
 
 from __future__ import annotations

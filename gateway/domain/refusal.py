@@ -54,8 +54,8 @@ class Refused(Exception):
 
     @property
     def shown_detail(self) -> Mapping[str, str | int]:
-        """Machine data for the caller; nothing at all when the refusal is hidden."""
-        return _NOTHING if self.refusal.hidden else self.detail
+        """Machine data for the caller; nothing at all for what must look like unknown."""
+        return _NOTHING if self.shown is UNKNOWN_OBJECT else self.detail
 
     def say(self) -> str:
         """What happened and what to do, for the model that reads it; one line of printable ASCII."""

@@ -49,11 +49,7 @@ class _Node:
     same: list[int] = field(default_factory=list)
     members: list[int] = field(default_factory=list)
     named: list[int] = field(default_factory=list)
-
-    @property
-    def looks(self) -> int:
-        """How often the value is judged: what is unevaluated is found by evaluating again."""
-        return 1 if _AGAIN.isdisjoint(self.schema) else 2
+    looks: int = 1  # how often the value is judged
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +142,8 @@ def _link(node: _Node, by_pointer: Mapping[str, int], anchors: Mapping[str, int]
     for keyword in _MEMBERS:
         node.members.extend(_parts(node, keyword, by_pointer))
     node.named.extend(_parts(node, "properties", by_pointer))
+    if not _AGAIN.isdisjoint(node.schema):
+        node.looks = 2  # what is unevaluated is found by evaluating again
 
 
 def _target(reference: str, by_pointer: Mapping[str, int], anchors: Mapping[str, int]) -> int:
@@ -175,16 +173,18 @@ def _parts(node: _Node, keyword: str, by_pointer: Mapping[str, int]) -> Iterator
 
 def _costs(nodes: list[_Node]) -> Iterator[int]:
     """Evaluations for depth 0, 1, ...: an upper bound, until it no longer grows or MAX_DEPTH."""
-    order = _inner_first(nodes)
+    order = [(index, nodes[index]) for index in _inner_first(nodes)]
     before = [0] * len(nodes)
-    for depth in range(MAX_DEPTH + 1):
-        now = [0] * len(nodes)
-        for index in order:
-            node = nodes[index]
-            cost = 1 + node.looks * sum(now[part] for part in node.same)
-            if depth:
-                cost += sum(before[part] for part in node.members)
-                cost += max((before[part] for part in node.named), default=0)
+    for _ in range(MAX_DEPTH + 1):
+        now = [1] * len(nodes)
+        for index, node in order:
+            cost = 1
+            for part in node.same:
+                cost += node.looks * now[part]
+            for part in node.members:
+                cost += before[part]
+            if node.named:
+                cost += max([before[part] for part in node.named])
             now[index] = min(cost, _COST_CEILING)
         yield now[0]
         if now == before:

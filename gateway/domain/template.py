@@ -3,14 +3,16 @@
     file:///repo/{path}      matches   file:///repo/README.md
     db://{table}/rows{?q}    matches   db://users/rows   and   db://users/rows?q=1
 
-Matching walks the set of positions a partial match may have reached, so it costs at most
-len(uri) x expressions, whatever the template: no regular expression, no backtracking.
+Matching carries the set of positions that a partial match may have reached, as the bits of one
+integer. It costs the same few steps per part whatever the template: no regular expression, no
+backtracking.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import unquote
 
 MAX_URI_CHARS = 2048
@@ -86,14 +88,16 @@ class Template:
             return False
         if not is_plain(uri):
             return False
-        reached = {0}
+        places = _places(uri)
+        reached = 1  # bit n: the parts so far can end after n characters
         for part in self.parts:
-            reached = _past(part, uri, reached)
+            reached = _past(part, places, reached)
             if not reached:
                 return False
-        return len(uri) in reached
+        return bool(reached >> len(uri) & 1)
 
 
+@lru_cache(maxsize=16)  # one URI is held against many templates
 def is_plain(uri: str) -> bool:
     """No part of *uri* climbs or hides: what policy compares is what a server will open.
 
@@ -119,19 +123,27 @@ def _gap(expression: str) -> _Gap:
     return _Gap(*_OPERATORS[match[1]])
 
 
-def _past(part: str | _Gap, uri: str, reached: set[int]) -> set[int]:
+@lru_cache(maxsize=16)
+def _places(uri: str) -> dict[str, int]:
+    """Character -> the positions it stands at, as bits; "" -> all positions."""
+    places = {"": (1 << len(uri)) - 1}
+    for at, character in enumerate(uri):
+        places[character] = places.get(character, 0) | 1 << at
+    return places
+
+
+def _past(part: str | _Gap, places: dict[str, int], reached: int) -> int:
     """The positions after *part*, from any of the positions *reached* before it."""
     if isinstance(part, str):
-        return {at + len(part) for at in reached if uri.startswith(part, at)}
-    after = set(reached) if part.optional else set()
-    run_end = -1
-    for at in sorted(reached):
-        begin = at + len(part.first)
-        # Inside the last run an earlier start has reached everything that this one could.
-        if begin < run_end or not uri.startswith(part.first, at):
-            continue
-        run_end = begin
-        while run_end < len(uri) and uri[run_end] not in part.never:
-            run_end += 1
-        after.update(range(begin + 1, run_end + 1))
-    return after
+        for offset, character in enumerate(part):
+            reached &= places.get(character, 0) >> offset
+        return reached << len(part)
+    starts = (reached & places.get(part.first, 0)) << len(part.first)
+    allowed = places[""]
+    for character in part.never:
+        allowed &= ~places.get(character, 0)
+    # Adding a start to a run of allowed positions carries through to the run's end: what changes is
+    # what a value can take up. At least one character, at most the rest of the run.
+    starts &= allowed
+    taken = ((starts + allowed) ^ allowed | starts) & allowed
+    return taken << 1 | (reached if part.optional else 0)

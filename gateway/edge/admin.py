@@ -97,9 +97,13 @@ async def serve(path: Path, operate: Operate) -> None:
             finally:
                 desk.close()
     finally:
-        listener.close()
-        with suppress(OSError):
-            path.unlink()
+        _leave(listener, path)
+
+
+def _leave(listener: socket.socket, path: Path) -> None:
+    listener.close()
+    with suppress(OSError):
+        path.unlink()
 
 
 def _listen(path: Path) -> socket.socket:

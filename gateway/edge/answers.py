@@ -104,12 +104,8 @@ class Answers:
     # -- calls that an upstream answers -----------------------------------------------------------
 
     async def _full(self, call: Call, exchange: Exchange, asking: Asking) -> Answer:
-        reply: Reply | None = None
-        with exchange.cancellable():
-            if call.round == 1:
-                reply = await self._house.pipeline.govern(call, exchange)
-            else:
-                reply = await self._later_round(call, exchange)
+        govern = self._house.pipeline.govern if call.round == 1 else self._later_round
+        reply = await exchange.unless_left(govern(call, exchange))
         if reply is None:
             return await self._abandoned(exchange, asking)
         if reply.outcome.status in _GIVEN:

@@ -1,16 +1,16 @@
-"""A request that was let in at the door, with its body: what both eras start from."""
+"""A request that was let in at the door, and its body."""
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 
 from starlette.types import Receive, Scope, Send
 
 from gateway.domain.model import Principal
-from gateway.domain.refusal import MALFORMED, TOO_LARGE_REQUEST, Refused
-from gateway.edge.head import Head
+from gateway.domain.refusal import TOO_LARGE_REQUEST, Refused
+from gateway.edge.head import Head, accepted
 from gateway.edge.strict import Message
+from gateway.edge.watch import Watch
 
 
 class Vanished(Exception):
@@ -18,15 +18,28 @@ class Vanished(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
+class Visitor:
+    """Who was let in at the door, and to which endpoint."""
+
     head: Head
     principal: Principal
     server: str  # of the endpoint; "" on /mcp
     address: str
+
+    @property
+    def can_stream(self) -> bool:
+        return accepted(self.head.values.get(b"accept", b"")).stream
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One whole request: what both eras start from."""
+
+    visitor: Visitor
     body: bytes
     message: Message
-    receive: Receive
     send: Send
+    watch: Watch
 
 
 def address_of(scope: Scope) -> str:
@@ -35,26 +48,23 @@ def address_of(scope: Scope) -> str:
     return str(client[0]) if client else ""
 
 
-async def read_body(receive: Receive, head: Head, most_bytes: int, within_s: float) -> bytes:
+async def read_body(receive: Receive, head: Head, most_bytes: int) -> bytes:
     """The whole body of a request.
 
-    Raises: Refused: TOO_LARGE_REQUEST, as soon as that is known; MALFORMED when it stalls.
-    Vanished.
+    Raises: Refused: TOO_LARGE_REQUEST, as soon as that is known. Vanished.
     """
     declared = head.values.get(b"content-length", b"0")
     if not declared.isdigit() or int(declared[:19]) > most_bytes:
         raise Refused(TOO_LARGE_REQUEST, detail={"limit": most_bytes})
-    try:
-        async with asyncio.timeout(within_s):
-            message = await receive()
-            body: bytes = message.get("body", b"")
-            if len(body) > most_bytes:
-                raise Refused(TOO_LARGE_REQUEST, detail={"limit": most_bytes})
-            if message["type"] == "http.request" and not message.get("more_body", False):
-                return body
-            return await _the_rest(receive, body, most_bytes)
-    except TimeoutError:
-        raise Refused(MALFORMED, detail={"problem": "the body did not come in time"}) from None
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if len(body) > most_bytes:
+        raise Refused(TOO_LARGE_REQUEST, detail={"limit": most_bytes})
+    if message["type"] == "http.request" and not message.get("more_body", False):
+        return body
+    if message["type"] != "http.request":
+        raise Vanished
+    return await _the_rest(receive, body, most_bytes)
 
 
 async def _the_rest(receive: Receive, first: bytes, most_bytes: int) -> bytes:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
+from asyncio import CancelledError, Lock, Task, current_task, sleep
+from collections.abc import Coroutine
+from contextlib import suppress
 from enum import Enum
 from time import monotonic
+from typing import Any, TypeVar
 
-import anyio
 import msgspec
 from starlette.types import Message, Send
 
 from gateway.edge.calls import Asked
 from gateway.edge.reply import Answer
 
+T = TypeVar("T")
 Headers = list[tuple[bytes, bytes]]
 
 JSON_TYPE = b"application/json"
@@ -43,9 +46,10 @@ class Exchange:
     """Writes the response; is the Relay of the call that the request made."""
 
     __slots__ = (
-        "_scope",
+        "_cancelled",
         "_send",
         "_sent_s",
+        "_task",
         "_writing",
         "address",
         "answer",
@@ -72,8 +76,9 @@ class Exchange:
         self.finished = False
         self._send = send
         self._sent_s = monotonic()
-        self._scope: anyio.CancelScope | None = None
-        self._writing: asyncio.Lock | None = None
+        self._task: Task[Any] | None = None  # while the pipeline runs in it
+        self._cancelled = False
+        self._writing: Lock | None = None
 
     async def notify(self, frame: bytes) -> None:
         """Pass on one notification of the upstream, if the caller can hear it and asked for it."""
@@ -102,27 +107,44 @@ class Exchange:
             body = _as_event(answer.body) if answer.body else b""
             await self._write({"type": "http.response.body", "body": body, "more_body": False})
 
-    def leave(self, why: Leave) -> None:
-        """The answer will not be read, or may not be given: stop the call, if that is its end.
+    async def unless_left(self, work: Coroutine[Any, Any, T]) -> T | None:
+        """What *work* comes to, or None when it was cancelled because nobody may have the answer.
 
-        In the handshake era a lost connection does not cancel the request (2025-11-25, transports).
+        Cancels the task itself: a scope for every call would cost more than deciding the call.
         """
+        if self.is_abandoned:
+            work.close()
+            return None
+        self._task = task = current_task()
+        try:
+            outcome = await work
+        except CancelledError:
+            # Somebody else may have cancelled as well (drain, the other era's cancellation).
+            if not self._cancelled or task is None or task.uncancel() > 0:
+                raise
+            return None
+        finally:
+            self._task = None
+        if self._cancelled and task is not None:
+            # It came to its end in the same turn of the loop: the cancellation is still to come.
+            with suppress(CancelledError):
+                await sleep(0)
+            task.uncancel()
+        return outcome
+
+    def leave(self, why: Leave) -> None:
+        """The answer will not be read, or may not be given: stop the call, if that is its end."""
         if self.finished or self.left is Leave.REVOKED:
             return
         self.left = why
-        if self._scope is not None and self.is_abandoned:
-            self._scope.cancel()
+        if self._task is not None and self.is_abandoned and not self._cancelled:
+            self._cancelled = True
+            self._task.cancel()
 
     @property
     def is_abandoned(self) -> bool:
+        """In the handshake era a lost connection does not cancel (2025-11-25, transports)."""
         return self.left is Leave.REVOKED or (self.left is Leave.GONE and self.asked.client.modern)
-
-    def cancellable(self) -> anyio.CancelScope:
-        """The scope the pipeline runs in; `leave` cancels it, also when it came first."""
-        self._scope = scope = anyio.CancelScope()
-        if self.is_abandoned:
-            scope.cancel()
-        return scope
 
     def _is_wanted(self, frame: bytes) -> bool:
         """Progress is; log messages are where the era has them on, or the request asked for them."""
@@ -137,7 +159,7 @@ class Exchange:
     async def _chunk(self, chunk: bytes) -> None:
         """One piece of the stream; the call and the watch may both want to write."""
         if self._writing is None:
-            self._writing = asyncio.Lock()
+            self._writing = Lock()
         async with self._writing:
             if not self.streaming:
                 headers = [*_STREAM, *self.headers]

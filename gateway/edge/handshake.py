@@ -7,15 +7,13 @@ from time import monotonic
 from gateway.domain.model import Client
 from gateway.domain.refusal import MALFORMED, Refused
 from gateway.edge.answers import Answers
-from gateway.edge.arrival import Arrival
+from gateway.edge.arrival import Arrival, Visitor
 from gateway.edge.calls import Asked, read_meta
 from gateway.edge.exchange import Exchange
-from gateway.edge.head import Head, accepted
+from gateway.edge.head import Head
 from gateway.edge.house import House, Settings
-from gateway.edge.reply import Answer
 from gateway.edge.sdk import SESSION_HEADER, SdkLeg
-from gateway.edge.sessions import Session, Sessions, begin, owner_of
-from gateway.edge.watch import Watch
+from gateway.edge.sessions import Owner, Session, Sessions, begin, owner_of
 
 VERSIONS = frozenset({b"2024-11-05", b"2025-03-26", b"2025-06-18", b"2025-11-25"})
 _UNSETTLED = "initialize"  # the revision of a client that has not agreed on one
@@ -35,38 +33,36 @@ class Handshake:
         if message.method == "initialize" and message.id:
             await self._open(arrival)
             return
-        session = self._find(arrival)
+        session = self._find(arrival.visitor)
         exchange = _exchange(arrival, session.client)
         if not message.id:
             await self._notified(exchange, arrival)
             return
         taken = begin(session, message.key)
         try:
-            answer = await self._carried(exchange, arrival)
+            carried = await self._sdk.carry(exchange, arrival.visitor.head, arrival.body)
         finally:
             session.in_flight.discard(taken)
             session.used_s = monotonic()
-        await exchange.finish(answer)
+        await exchange.finish(carried.answer)
 
-    async def end(self, arrival: Arrival) -> None:
+    async def end(self, visitor: Visitor) -> None:
         """DELETE: the caller ends its session. Raises: Refused: UNKNOWN_SESSION."""
-        session = self._find(arrival)
-        exchange = _exchange(arrival, session.client)
+        session = self._find(visitor)
         self._sessions.close(session.id)
-        await self._sdk.end_session(exchange, session.id)
-        await exchange.finish(Answer(200, b""))
+        await self._sdk.end_session(session.owner, session.id)
 
     async def _open(self, arrival: Arrival) -> None:
-        owner = owner_of(arrival.principal, arrival.server)
+        owner = _owner(arrival.visitor)
         self._sessions.admit(owner, monotonic())
         declared = _declared(arrival)
         exchange = _exchange(arrival, declared)
         # An id on an initialize would lead the SDK into the session of that id.
-        head = Head({k: v for k, v in arrival.head.values.items() if k != SESSION_HEADER})
+        head = Head({k: v for k, v in arrival.visitor.head.values.items() if k != SESSION_HEADER})
         carried = await self._sdk.carry(exchange, head, arrival.body)
         if carried.answer.is_refusal or not exchange.negotiated:
             # The SDK keeps a session whose initialize it answered with an error.
-            await self._sdk.end_session(exchange, carried.session_id)
+            await self._sdk.end_session(owner, carried.session_id)
         else:
             client = Client(exchange.negotiated, declared.capabilities, declared.info)
             self._sessions.open(carried.session_id, owner, client, monotonic())
@@ -77,20 +73,18 @@ class Handshake:
         answer = await self._answers.notified(exchange)
         if not answer.is_refusal:
             # The SDK applies a cancellation inside the session, and nowhere else.
-            await self._sdk.carry(exchange, arrival.head, arrival.body)
+            await self._sdk.carry(exchange, arrival.visitor.head, arrival.body)
         await exchange.finish(answer)
 
-    async def _carried(self, exchange: Exchange, arrival: Arrival) -> Answer:
-        async with Watch(exchange, arrival.receive, self._house, self._settings):
-            return (await self._sdk.carry(exchange, arrival.head, arrival.body)).answer
-
-    def _find(self, arrival: Arrival) -> Session:
-        head = arrival.head
-        session_id = head.get(SESSION_HEADER).decode("latin-1")
-        if not session_id or SESSION_HEADER in head.repeated:
+    def _find(self, visitor: Visitor) -> Session:
+        session_id = visitor.head.get(SESSION_HEADER).decode("latin-1")
+        if not session_id or SESSION_HEADER in visitor.head.repeated:
             raise Refused(MALFORMED, detail={"problem": "expected one Mcp-Session-Id header"})
-        owner = owner_of(arrival.principal, arrival.server)
-        return self._sessions.find(session_id, owner, monotonic())
+        return self._sessions.find(session_id, _owner(visitor), monotonic())
+
+
+def _owner(visitor: Visitor) -> Owner:
+    return owner_of(visitor.principal, visitor.server)
 
 
 def _declared(arrival: Arrival) -> Client:
@@ -103,8 +97,8 @@ def _declared(arrival: Arrival) -> Client:
 
 
 def _exchange(arrival: Arrival, client: Client) -> Exchange:
-    asked = Asked(
-        arrival.message, arrival.server, arrival.principal, client, read_meta(arrival.message)
-    )
-    can_stream = accepted(arrival.head.values.get(b"accept", b"")).stream
-    return Exchange(asked, arrival.send, can_stream=can_stream, address=arrival.address)
+    visitor, message = arrival.visitor, arrival.message
+    asked = Asked(message, visitor.server, visitor.principal, client, read_meta(message))
+    exchange = Exchange(asked, arrival.send, can_stream=visitor.can_stream, address=visitor.address)
+    arrival.watch.over(exchange)
+    return exchange

@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from gateway.domain.model import Principal
 from gateway.domain.refusal import NOT_AUTHENTICATED, UNKNOWN_OBJECT, UNSUPPORTED_MEDIA, Refused
 from gateway.edge.answers import Answers, log_fault
-from gateway.edge.arrival import Arrival, Vanished, address_of, read_body
+from gateway.edge.arrival import Arrival, Vanished, Visitor, address_of, read_body
 from gateway.edge.authn import CHALLENGE, identify
 from gateway.edge.errors import Asking, door_answer, fault_answer
 from gateway.edge.exchange import Headers, respond
@@ -30,7 +30,8 @@ from gateway.edge.ids import new_call_id
 from gateway.edge.modern import Modern
 from gateway.edge.reply import Answer
 from gateway.edge.sdk import SdkLeg
-from gateway.edge.strict import NO_MESSAGE, Message, parse
+from gateway.edge.strict import parse
+from gateway.edge.watch import Watch
 
 ENDPOINT, SERVER_ENDPOINT = "/mcp", "/mcp/s/"
 _VERSION = b"mcp-protocol-version"
@@ -112,16 +113,18 @@ class Border:
         scope = knock.scope
         head = read_head(scope["headers"])
         self._door.check(head)
-        principal = identify(self._house.identity, head, scope["query_string"], self._house.clock())
+        now_us = self._house.clock()
+        principal = identify(self._house.identity, head, scope["query_string"], now_us)
         knock.principal = principal
         if scope["path"] == METRICS:
             await self._measured(knock, principal)
             return
         server = self._server_of(scope["path"], principal)
+        visitor = Visitor(head, principal, server, address_of(scope))
         if scope["method"] == "POST":
-            await self._posted(knock, head, server)
+            await self._posted(knock, visitor)
         else:
-            await self._other_verb(knock, head, server)
+            await self._other_verb(knock, visitor)
 
     def _server_of(self, path: str, principal: Principal) -> str:
         """The server of the endpoint, "" on /mcp. Raises: Refused: the caller sees no such one."""
@@ -132,27 +135,24 @@ class Border:
             raise Refused(UNKNOWN_OBJECT)
         return server
 
-    async def _posted(self, knock: Knock, head: Head, server: str) -> None:
+    async def _posted(self, knock: Knock, visitor: Visitor) -> None:
+        head = visitor.head
         if not is_json(head.get(b"content-type")) or b"content-encoding" in head.values:
             raise Refused(UNSUPPORTED_MEDIA)
-        settings = self._settings
-        body = await read_body(
-            knock.receive, head, settings.max_body_bytes, settings.body_deadline_s
-        )
-        message = parse(body)
-        knock.method, knock.id = message.method, message.id
-        arrival = _arrival(knock, head, server, body, message)
-        if _is_handshake(head):
-            await self._handshake.serve(arrival)
-        else:
-            await self._modern.serve(arrival)
+        async with Watch(knock.receive, self._house, self._settings) as watch:
+            body = await read_body(knock.receive, head, self._settings.max_body_bytes)
+            message = parse(body)
+            knock.method, knock.id = message.method, message.id
+            era = self._handshake if _is_handshake(head) else self._modern
+            await era.serve(Arrival(visitor, body, message, knock.send, watch))
 
-    async def _other_verb(self, knock: Knock, head: Head, server: str) -> None:
+    async def _other_verb(self, knock: Knock, visitor: Visitor) -> None:
         """Neither era has a stream to GET here; only the older one has something to DELETE."""
-        if not _is_handshake(head):
+        if not _is_handshake(visitor.head):
             await respond(knock.send, _NOT_SO, [(b"allow", b"POST")])
         elif knock.scope["method"] == "DELETE":
-            await self._handshake.end(_arrival(knock, head, server, b"", NO_MESSAGE))
+            await self._handshake.end(visitor)
+            await respond(knock.send, Answer(HTTPStatus.OK, b""), [])
         else:
             await respond(knock.send, _NOT_SO, [(b"allow", b"POST, DELETE")])
 
@@ -190,11 +190,3 @@ class Border:
 def _is_handshake(head: Head) -> bool:
     version = head.get(_VERSION)
     return not version or version in VERSIONS
-
-
-def _arrival(knock: Knock, head: Head, server: str, body: bytes, message: Message) -> Arrival:
-    if knock.principal is None:
-        raise AssertionError("a request arrives only when it is known whose it is")
-    address = address_of(knock.scope)
-    principal, receive, send = knock.principal, knock.receive, knock.send
-    return Arrival(head, principal, server, address, body, message, receive, send)

@@ -5,18 +5,20 @@
 
 from __future__ import annotations
 
-import os
 from functools import lru_cache
 from struct import Struct
+
+from gateway.store.entropy import Entropy
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS = tuple(high + low for high in _ALPHABET for low in _ALPHABET)
 _CHANCE = Struct("8H").unpack
+_ENTROPY = Entropy()  # of the event loop's thread, where every id is made
 
 
 def new_call_id(now_us: int) -> str:
     """An id that nobody can guess, even who knows the moment: 80 random bits."""
-    a, b, c, d, e, f, g, h = _CHANCE(os.urandom(16))
+    a, b, c, d, e, f, g, h = _CHANCE(_ENTROPY.take(16))
     pairs = _PAIRS
     return (
         f"{_moment(now_us // 1000)}{pairs[a & 1023]}{pairs[b & 1023]}{pairs[c & 1023]}"

@@ -11,7 +11,6 @@ from gateway.edge.exchange import Exchange
 from gateway.edge.head import Head, accepted, decode_name
 from gateway.edge.house import House, Settings
 from gateway.edge.sdk import SdkLeg
-from gateway.edge.watch import Watch
 
 VERSION_META = "io.modelcontextprotocol/protocolVersion"
 CAPABILITIES_META = "io.modelcontextprotocol/clientCapabilities"
@@ -29,15 +28,14 @@ class Modern:
         self._sdk = sdk
 
     async def serve(self, arrival: Arrival) -> None:
-        exchange = _exchange(arrival)
-        if not exchange.asked.message.id and _speaks_newest(arrival.head):
-            await exchange.finish(await self._answers.notified(exchange))
-            return
-        async with Watch(exchange, arrival.receive, self._house, self._settings):
-            if self._is_plain(exchange.asked, arrival.head):
-                answer = await self._answers.answer(exchange)
-            else:
-                answer = (await self._sdk.carry(exchange, arrival.head, arrival.body)).answer
+        exchange, head = _exchange(arrival), arrival.visitor.head
+        arrival.watch.over(exchange)
+        if not exchange.asked.message.id and _speaks_newest(head):
+            answer = await self._answers.notified(exchange)
+        elif self._is_plain(exchange.asked, head):
+            answer = await self._answers.answer(exchange)
+        else:
+            answer = (await self._sdk.carry(exchange, head, arrival.body)).answer
         await exchange.finish(answer)
 
     def _is_plain(self, asked: Asked, head: Head) -> bool:
@@ -82,6 +80,6 @@ def _exchange(arrival: Arrival) -> Exchange:
     client = Client(
         MODERN_VERSION, meta.get(CAPABILITIES_META, b""), meta.get(CLIENT_INFO_META, b"")
     )
-    asked = Asked(arrival.message, arrival.server, arrival.principal, client, meta)
-    can_stream = accepted(arrival.head.values.get(b"accept", b"")).stream
-    return Exchange(asked, arrival.send, can_stream=can_stream, address=arrival.address)
+    visitor = arrival.visitor
+    asked = Asked(arrival.message, visitor.server, visitor.principal, client, meta)
+    return Exchange(asked, arrival.send, can_stream=visitor.can_stream, address=visitor.address)

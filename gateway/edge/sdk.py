@@ -33,7 +33,7 @@ from gateway.edge.exchange import Exchange
 from gateway.edge.head import Head
 from gateway.edge.house import Settings
 from gateway.edge.reply import Answer
-from gateway.edge.sessions import owner_of
+from gateway.edge.sessions import Owner, owner_of
 
 SESSION_HEADER = b"mcp-session-id"
 _EXCHANGE = "customhouse.exchange"
@@ -100,7 +100,8 @@ class SdkLeg:
         said = _Response()
         token = _carried.set(exchange)
         try:
-            scope = _scope("POST", exchange, _passed_on(head))
+            owner = owner_of(exchange.asked.principal, exchange.asked.server)
+            scope = {**_scope("POST", owner, _passed_on(head)), _EXCHANGE: exchange}
             await self._transport.handle_request(scope, _once(body), said.send)
         finally:
             _carried.reset(token)
@@ -111,9 +112,9 @@ class SdkLeg:
                 await self._answers.entered(Refused(_row_of(answer)), exchange)
         return Carried(answer, said.header(SESSION_HEADER))
 
-    async def end_session(self, exchange: Exchange, session_id: str) -> None:
+    async def end_session(self, owner: Owner, session_id: str) -> None:
         """Let the SDK forget a session, and stop what runs in it."""
-        scope = _scope("DELETE", exchange, [(SESSION_HEADER, session_id.encode("latin-1"))])
+        scope = _scope("DELETE", owner, [(SESSION_HEADER, session_id.encode("latin-1"))])
         await self._transport.handle_request(scope, _once(b""), _Response().send)
 
     async def _govern(
@@ -203,8 +204,7 @@ def _passed_on(head: Head) -> list[tuple[bytes, bytes]]:
     return passed + [pair for pair in passed if pair[0] in head.repeated and pair[0] != b"accept"]
 
 
-def _scope(method: str, exchange: Exchange, headers: list[tuple[bytes, bytes]]) -> Scope:
-    owner = owner_of(exchange.asked.principal, exchange.asked.server)
+def _scope(method: str, owner: Owner, headers: list[tuple[bytes, bytes]]) -> Scope:
     identity = AccessToken(token="", client_id=json.dumps(owner), scopes=[])
     return {
         "type": "http",
@@ -220,7 +220,6 @@ def _scope(method: str, exchange: Exchange, headers: list[tuple[bytes, bytes]]) 
         "client": None,
         "server": None,
         "user": AuthenticatedUser(identity),  # the SDK binds sessions to it
-        _EXCHANGE: exchange,
     }
 
 

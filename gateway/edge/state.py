@@ -83,11 +83,9 @@ class States:
 
         Raises: Refused: BAD_STATE when it did already. Forgotten when the process ends.
         """
-        for old, until_us in self._spent.items():
-            if until_us > now_us and len(self._spent) < _MAX_SPENT:
-                break
-            del self._spent[old]
-            break
+        oldest = next(iter(self._spent), None)
+        if oldest and (self._spent[oldest] <= now_us or len(self._spent) >= _MAX_SPENT):
+            del self._spent[oldest]  # one out for one in: it never grows beyond what is good
         if token in self._spent:
             raise Refused(BAD_STATE)
         self._spent[token] = now_us + LIFETIME_US + _CLOCK_SLACK_US

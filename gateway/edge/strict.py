@@ -49,9 +49,6 @@ class Message:
     params: Mapping[str, Any]  # the same, decoded
 
 
-NO_MESSAGE = Message("", b"", "", {}, {})
-
-
 def parse(body: bytes) -> Message:
     """Read one JSON-RPC request or notification.
 

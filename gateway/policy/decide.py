@@ -6,6 +6,7 @@ count the lowest index decides, among allows the highest: the rules that Casbin 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -33,6 +34,14 @@ _LIST: Final = Act.LIST
 _SUBSCRIBE: Final = Act.SUBSCRIBE
 _SERVER: Final = Kind.SERVER
 _ADMIN: Final = Kind.ADMIN
+_RESOURCE: Final = Kind.RESOURCE
+# %25 is an escaped '%': servers that decode twice exist.
+_SLASHES: Final = re.compile(r"\\|%(?:25)*(?:2f|5c)", re.IGNORECASE)
+# Escapes of letters, digits and -._~, which mean the same without (RFC 3986 s6.2.2.2).
+_NEEDLESS: Final = re.compile(
+    "%(?:25)*(?:2[de]|3[0-9]|4[1-9a-f]|5[0-9af]|6[1-9a-f]|7[0-9ae])", re.IGNORECASE
+)
+_ENDS: Final = re.compile("[/?#]")
 
 Looked = dict[str, Truth]
 
@@ -61,6 +70,19 @@ def is_filtered(call: Call) -> bool:
     return call.act is _SUBSCRIBE and call.kind is _SERVER
 
 
+def is_ambiguous(call: Call) -> bool:
+    """Whether a resource's URI is written so that its server may read another one.
+
+    Rules compare URIs as text. `file:///public/../secret` begins with `file:///public/`, and
+    `file:///%73ecret` does not begin with `file:///secret`; no client needs to write either.
+    """
+    if call.kind is not _RESOURCE or ("." not in call.name and "%" not in call.name):
+        return False
+    if _NEEDLESS.search(call.name):
+        return True
+    return not {".", ".."}.isdisjoint(_ENDS.split(_SLASHES.sub("/", call.name)))
+
+
 def judge(
     ruling: Ruling, facts: Facts, conditions: Conditions, looked: Looked
 ) -> tuple[Verdict, int]:
@@ -87,6 +109,17 @@ def recorded(looked: Looked) -> tuple[tuple[str, bool], ...]:
         (name, truth) if truth is not None else (f"{name}?", False)
         for name, truth in looked.items()
     )
+
+
+def unmet(ruling: Ruling, denial: Rule | None, looked: Looked) -> tuple[str, ...]:
+    """What a denied caller could change: the conditions in its way, not all that were looked at.
+
+    *denial* is the deny that decided, if one did; for its conditions the opposite has to hold.
+    """
+    if denial is not None:
+        return (f"not {'+'.join(denial.conditions)}",) if denial.conditions else ()
+    names = (name for rule in ruling.allows for name in rule.conditions)
+    return tuple(dict.fromkeys(n for n in names if n in looked and looked[n] is not True))
 
 
 def sees(sight: Ruling, facts: Facts, conditions: Conditions) -> bool:

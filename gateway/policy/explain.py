@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from gateway.domain.model import Call, Decision, Verdict
 from gateway.policy.conditions import Facts
-from gateway.policy.decide import facts_of, is_filtered, object_of
+from gateway.policy.decide import facts_of, is_ambiguous, is_filtered, object_of
 from gateway.policy.predicates import Truth
 from gateway.policy.rules import ANY, Rule
 
@@ -117,11 +117,16 @@ def _nearest(snapshot: Snapshot, call: Call, facts: Facts, names: frozenset[str]
         missed = [part for part in _missed(rule, call, names) if part]
         if not missed:
             missed = ["condition"]
-        if len(missed) == 1:
+        if len(missed) == 1 and (missed != ["object"] or _same_server(wanted, rule.object)):
             near = Near(rule, missed[0], _near_sentence(snapshot, call, facts, rule, missed[0]))
             alike = _alike(wanted, rule.object)
             found.append((_PARTS.index(missed[0]), -alike, rule.index, near))
     return [near for _, _, _, near in sorted(found, key=lambda row: row[:3])[:NEAREST_SHOWN]]
+
+
+def _same_server(one: str, other: str) -> bool:
+    """Whether two objects have their kind and server in common: others are not near at all."""
+    return one.split("/")[:2] == other.split("/")[:2]
 
 
 def _alike(one: str, other: str) -> int:
@@ -181,9 +186,23 @@ def _reason(
             f"'{principal.subject}' is the name of a role, and a role cannot call",
             "give the agent a name of its own and grant it the role",
         )
+    if is_ambiguous(call):
+        return (
+            "the URI has dot segments or needless escapes, so it may name another",
+            "write the plain URI",
+        )
     if not snapshot.rules:
         return "the built-in policy, which denies everything", "configure a policy folder"
-    return "default deny: no rule allows it", nearest[0].sentence if nearest else "add a rule"
+    return "default deny: no rule allows it", _mend(nearest)
+
+
+def _mend(nearest: tuple[Near, ...]) -> str:
+    first = nearest[0] if nearest else None
+    if first is not None and first.part == "subject":
+        return f"grant the role '{first.rule.subject}', if it should be allowed"
+    if first is not None and first.part == "condition":
+        return f"call it so that {' and '.join(first.rule.conditions)} holds"
+    return "add a rule, if it should be allowed"
 
 
 def _path(snapshot: Snapshot, call: Call, rule: Rule) -> tuple[str, ...]:
@@ -197,8 +216,8 @@ def _through(path: tuple[str, ...]) -> str:
 
 
 def _said(match: Match) -> str:
-    words = {True: "true", False: "false", None: "cannot be evaluated"}
-    conditions = ", ".join(f"{name} is {words[truth]}" for name, truth in match.conditions)
+    words = {True: "is true", False: "is false", None: "cannot be evaluated"}
+    conditions = ", ".join(f"{name} {words[truth]}" for name, truth in match.conditions)
     state = "" if match.counts else " [does not count]"
     noted = f"; {conditions}" if conditions else ""
     return f"{match.rule.place} ({match.rule.text}){_through(match.path)}{noted}{state}"

@@ -46,18 +46,6 @@ class PolicySource:
         """Paths of the files of golden decisions, sorted."""
         return tuple(sorted(path for path in self.files if path.startswith(CASES)))
 
-    def to_bytes(self) -> bytes:
-        """Canonical bytes; `from_bytes` gives the same source back."""
-        return _canonical({"files": _encoded(self.files)})
-
-    @classmethod
-    def from_bytes(cls, raw: bytes) -> PolicySource:
-        """Read what `to_bytes` wrote. Raises: ValueError: anything else."""
-        source = cls(_decoded(_parsed(raw, {"files"})["files"]))
-        if source.to_bytes() != raw:
-            raise ValueError("policy source is not in canonical form")
-        return source
-
 
 def read(folder: Path) -> PolicySource:
     """Read the policy files of *folder*; nothing outside it, nothing beyond the bounds.
@@ -74,7 +62,9 @@ def read(folder: Path) -> PolicySource:
     total_bytes = 0
     for path in paths:
         name = path.relative_to(root).as_posix()
-        if _is_policy(name):
+        if path.is_dir():
+            ignored.append(f"{name}/")
+        elif _is_policy(name):
             files[name] = _read_one(root, path, name)
             total_bytes += len(files[name])
             _refuse_excess(len(files), total_bytes)
@@ -111,13 +101,14 @@ def version(source: PolicySource, bindings: Sequence[Binding]) -> str:
 
 def _walk(root: Path) -> Iterator[Path]:
     """Entries of the folder and of its two known subfolders; hidden ones are not policy."""
-    for folder in (root, root / TENANTS, root / CASES):
+    known = (root / TENANTS, root / CASES)
+    for folder in (root, *known):
         if not folder.is_dir():
             continue
         if not folder.resolve(strict=True).is_relative_to(root):
             raise PermissionError(f"{folder.name}/ leads out of the policy folder")
         for path in folder.iterdir():
-            if not path.name.startswith(".") and not path.is_dir():
+            if not path.name.startswith(".") and path not in known:
                 yield path
 
 
@@ -183,7 +174,7 @@ def _encoded(files: Mapping[str, bytes]) -> dict[str, str]:
 
 def _decoded(encoded: Any) -> dict[str, bytes]:
     if not isinstance(encoded, dict):
-        raise ValueError("expected an object of files")  # noqa: TRY004 - a promise of from_bytes
+        raise ValueError("expected an object of files")  # noqa: TRY004 - a promise of unbundle
     try:
         return {path: base64.b64decode(text, validate=True) for path, text in encoded.items()}
     except (binascii.Error, TypeError) as err:

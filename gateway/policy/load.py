@@ -9,8 +9,9 @@ from pathlib import Path
 from gateway.policy import cases, files, lint
 from gateway.policy.cases import CaseResult
 from gateway.policy.files import Binding, PolicySource
-from gateway.policy.finding import Finding, Level, PolicyInvalid
+from gateway.policy.finding import Finding, Level, PolicyInvalid, error
 from gateway.policy.lint import Reading
+from gateway.policy.oracle import Disagreement, self_test
 from gateway.policy.snapshot import Snapshot
 
 
@@ -36,7 +37,9 @@ def compile(source: PolicySource, bindings: Sequence[Binding]) -> Snapshot:
 def load(folder: Path, bindings: Sequence[Binding]) -> Loaded:
     """Read, check, compile and test the policy of *folder*: all of it, or nothing.
 
-    Raises: PolicyInvalid: it cannot be read, has an error, or answers a case otherwise than expected.
+    Takes up to 0.2 s besides compiling, and should not run on the event loop.
+    Raises: PolicyInvalid: it cannot be read, has an error, answers a case otherwise than expected,
+    or is decided otherwise by Casbin itself.
     """
     source = files.read(folder)
     reading = lint.read(source, bindings)
@@ -45,7 +48,19 @@ def load(folder: Path, bindings: Sequence[Binding]) -> Loaded:
     failed = cases.failures(results)
     if failed:
         raise PolicyInvalid([*failed, *reading.findings])
+    _compare_with_casbin(snapshot, source)
     return Loaded(snapshot, source, tuple(reading.findings), tuple(results))
+
+
+def _compare_with_casbin(snapshot: Snapshot, source: PolicySource) -> None:
+    try:
+        # Another sample for every version, the same one whenever that version is loaded.
+        self_test(snapshot, source, seed=int(snapshot.version[:8], 16))
+    except Disagreement as err:
+        what = f"the compiled policy and Casbin disagree: {err}"
+        why = "one of them is wrong, and a decision must not depend on which"
+        fix = "keep the policy in force, and report this with the policy folder"
+        raise PolicyInvalid([error(".", 0, what, why, fix)]) from err
 
 
 def _compiled(reading: Reading, source: PolicySource, bindings: Sequence[Binding]) -> Snapshot:

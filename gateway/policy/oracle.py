@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from gateway.policy.conditions import Conditions, Facts
 from gateway.policy.decide import facts_of, object_of
 from gateway.policy.draw import Draw
 from gateway.policy.files import MODEL, PolicySource
-from gateway.policy.rules import ANY, BINDINGS_FILE, Link
+from gateway.policy.rules import ANY, BINDINGS_FILE, Link, Rule
 from gateway.policy.snapshot import Snapshot
 
 # Casbin goes through all rules for each answer. What one answer costs bounds how many are asked.
@@ -25,7 +26,6 @@ _RULE_US: Final = 7.0
 _SPENT_US: Final = 60_000.0
 _WHOLE: Final = 300  # up to so many rules and links, Casbin gets the files as they are
 _GROUPS: Final = 3  # else the rules on so many objects, one after the other
-_CROWD: Final = 1_000
 
 # Its loggers print requests and the whole policy; a request may hold what must not be logged.
 for _name in ("casbin", "casbin.policy", "casbin.enforcer", "casbin.role"):
@@ -47,6 +47,29 @@ class _Lines(Adapter):  # type: ignore[misc]  # casbin ships no types
             load_policy_line(line, model)
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The rules and role links that can concern some calls of one tenant on one object."""
+
+    rules: tuple[Rule, ...]
+    links: tuple[Link, ...]
+
+    @classmethod
+    def concerning(cls, snapshot: Snapshot, calls: Sequence[Call]) -> Part:
+        """Chosen without the snapshot's own indexes, which are what is being tested."""
+        tenant, name = calls[0].principal.tenant, object_of(calls[0])
+        subjects = {call.principal.subject for call in calls}
+        links = _upwards([link for link in snapshot.links if link.tenant == tenant], subjects)
+        subjects |= {ANY, *(link.role for link in links)}
+        rules = tuple(
+            rule
+            for rule in snapshot.rules
+            if rule.tenant in (tenant, ANY) and rule.subject in subjects
+            if _covers(rule.object, name)
+        )
+        return cls(rules, tuple(links))
+
+
 class Oracle:
     """Casbin's `Enforcer` with the model file, some rule lines, and the conditions."""
 
@@ -57,8 +80,6 @@ class Oracle:
         self._enforcer = casbin.Enforcer(text, _Lines(lines), enable_log=False)
         self._enforcer.add_function("cond", _condition_function(conditions))
         loaded = self._enforcer.get_model()["p"]["p"].policy
-        # What one answer costs, roughly: Casbin tries every rule.
-        self.answer_us: Final = _ANSWER_US + _RULE_US * len(loaded)
         self._indexes = {id(row): index for row, index in zip(loaded, indexes, strict=True)}
 
     @classmethod
@@ -70,23 +91,10 @@ class Oracle:
         return cls(source.files[MODEL], lines, every, snapshot.conditions)
 
     @classmethod
-    def narrow(cls, source: PolicySource, snapshot: Snapshot, calls: Sequence[Call]) -> Oracle:
-        """Casbin over the rules that can concern *calls*, which have one tenant and one object."""
-        principal, name = calls[0].principal, object_of(calls[0])
-        chosen = [
-            rule
-            for rule in snapshot.rules
-            if rule.tenant in (ANY, principal.tenant) and _covers(rule.object, name)
-        ]
-        links = _upwards(
-            [link for link in snapshot.links if link.tenant == principal.tenant],
-            {call.principal.subject for call in calls},
-        )
-        if len(chosen) > _CROWD:
-            names = {ANY, *(call.principal.subject for call in calls), *(k.role for k in links)}
-            chosen = [rule for rule in chosen if rule.subject in names]
-        lines = [rule.text for rule in chosen] + [_line(link) for link in links]
-        indexes = [rule.index for rule in chosen]
+    def narrow(cls, source: PolicySource, snapshot: Snapshot, part: Part) -> Oracle:
+        """Casbin over a part of the policy only, with the numbering of the whole."""
+        lines = [rule.text for rule in part.rules] + [_line(link) for link in part.links]
+        indexes = [rule.index for rule in part.rules]
         return cls(source.files[MODEL], lines, indexes, snapshot.conditions)
 
     def decide(self, call: Call, now_us: int) -> tuple[Verdict, int]:
@@ -113,18 +121,24 @@ def self_test(snapshot: Snapshot, source: PolicySource, n: int = 200, seed: int 
         return 0
     draw = Draw(snapshot, Random(seed))  # noqa: S311 - a sample to compare, nothing secret
     if len(snapshot.rules) + len(snapshot.links) <= _WHOLE:
-        oracle = Oracle.whole(source, snapshot)
-        asked = min(n, max(1, int(_SPENT_US / oracle.answer_us)))
-        return _compare(snapshot, oracle, [draw.call() for _ in range(asked)], draw)
+        asked = min(n, max(1, _affordable(len(snapshot.rules), _SPENT_US)))
+        calls = [draw.call() for _ in range(asked)]
+        return _compare(snapshot, Oracle.whole(source, snapshot), calls, draw)
     return sum(_compare_group(snapshot, source, draw, n // _GROUPS) for _ in range(_GROUPS))
 
 
 def _compare_group(snapshot: Snapshot, source: PolicySource, draw: Draw, n: int) -> int:
-    """Requests of several subjects on one object; none when too many rules concern it."""
+    """Requests of several subjects on one object; none when too many rules concern them."""
     calls = draw.group(max(1, n))
-    oracle = Oracle.narrow(source, snapshot, calls)
-    asked = int(_SPENT_US / _GROUPS / oracle.answer_us)
-    return _compare(snapshot, oracle, calls[:asked], draw)
+    part = Part.concerning(snapshot, calls)
+    asked = _affordable(len(part.rules), _SPENT_US / _GROUPS)
+    if asked == 0:
+        return 0
+    return _compare(snapshot, Oracle.narrow(source, snapshot, part), calls[:asked], draw)
+
+
+def _affordable(rules: int, spent_us: float) -> int:
+    return int(spent_us / (_ANSWER_US + _RULE_US * rules))
 
 
 def _compare(snapshot: Snapshot, oracle: Oracle, calls: Sequence[Call], draw: Draw) -> int:

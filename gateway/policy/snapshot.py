@@ -16,12 +16,14 @@ from gateway.policy.decide import (
     PRIMARY,
     Looked,
     facts_of,
+    is_ambiguous,
     is_filtered,
     judge,
     listed,
     object_of,
     recorded,
     sees,
+    unmet,
 )
 from gateway.policy.explain import Explanation, explain
 from gateway.policy.files import PolicySource, version
@@ -88,6 +90,8 @@ class Snapshot:
             return self._always
         if principal.subject == DISCOVERER:
             return self._always if call.act is Act.LIST else self._never
+        if is_ambiguous(call):
+            return self._never
         return self._answer(view, call, now_us)
 
     def judge(self, call: Call, now_us: int) -> Decision:
@@ -128,15 +132,26 @@ class Snapshot:
         facts = facts_of(call, now_us)
         looked: Looked = {}
         verdict, rule = judge(ruling, facts, self.conditions, looked)
-        visible = verdict is _ALLOW or (listed(call) and self._sees(view, call, name, facts))
-        return self._decided(verdict, rule, looked, visible)
+        if verdict is _ALLOW:
+            return self._decided(_ALLOW, rule, looked, True)
+        if not (listed(call) and self._sees(view, call, name, facts)):
+            return self._decided(verdict, rule, looked, False)
+        in_the_way = unmet(ruling, self.rules[rule] if rule >= 0 else None, looked)
+        return self._decided(verdict, rule, looked, True, in_the_way)
 
-    def _decided(self, verdict: Verdict, rule: int, looked: Looked, visible: bool) -> Decision:
+    def _decided(
+        self,
+        verdict: Verdict,
+        rule: int,
+        looked: Looked,
+        visible: bool,
+        in_the_way: tuple[str, ...] = (),
+    ) -> Decision:
         """Few decisions differ, and making a frozen value costs more than finding it."""
-        key = (rule, verdict is _ALLOW, visible, *looked.items())
+        key = (rule, verdict is _ALLOW, visible, in_the_way, *looked.items())
         decision = self._decisions.get(key)
         if decision is None:
-            decision = Decision(verdict, self.version, rule, recorded(looked), visible)
+            decision = Decision(verdict, self.version, rule, recorded(looked), visible, in_the_way)
             _keep(self._decisions, key, decision, MAX_DECISIONS)
         return decision
 

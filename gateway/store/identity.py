@@ -110,6 +110,10 @@ class Identity:
         key = self.keys.get(credential)
         return key is not None and key.is_good(now_us) and credential in self._principals
 
+    def issued_keys(self, now_us: int) -> int:
+        """How many keys made by command can still open the door."""
+        return sum(key.origin == REGISTERED and key.is_good(now_us) for key in self.keys.values())
+
     def bindings(self) -> tuple[tuple[str, str, str], ...]:
         """Role links (agent, role, tenant) for the policy snapshot, sorted."""
         agents = self.agents.values()

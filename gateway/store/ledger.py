@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from gateway.audit import entry as entries
 from gateway.domain import refusal as no
@@ -27,15 +27,8 @@ from gateway.domain.refusal import Refusal, Refused
 from gateway.store.charge import argument_tokens, ceiling, used
 from gateway.store.counters import Counters
 from gateway.store.log import ClockBehind, Log, commit_to
-from gateway.store.pseudonyms import (
-    CREDENTIAL,
-    OBJECT,
-    SERVER,
-    SUBJECT,
-    TEAM,
-    TENANT,
-    Pseudonyms,
-)
+from gateway.store.particulars import Particulars, named
+from gateway.store.pseudonyms import OBJECT, SUBJECT, Pseudonyms
 from gateway.store.refusals import Refusals, plain
 from gateway.store.writer import Effect, WriteFailed
 
@@ -83,6 +76,7 @@ class Ledger:
         self.counters = counters
         self.pseudonyms = pseudonyms
         self.refusals = refusals
+        self._particulars = Particulars(pseudonyms)
         self._limits_of = limits_of
         self._catalogue = catalogue
         self._policy_version = policy_version
@@ -124,7 +118,7 @@ class Ledger:
             t=admission.now_us,
             policy=decision.policy_version,
             acc=admission.accounts,
-            **self._caller(call),
+            **self._particulars.of_call(call),
         )
         await self._durable(self.log.put(entry, call.id), call.id)
 
@@ -161,7 +155,11 @@ class Ledger:
 
     def take_rate(self, call: Call) -> None:
         """Rate a call that is never logged singly. Raises: Refused: RATE_LIMITED."""
-        now_us, accounts, limits = self.log.stamp(), self._accounts(call), self._limits(call)
+        now_us, accounts, limits = (
+            self.log.stamp(),
+            self._particulars.accounts(call),
+            self._limits(call),
+        )
         wait = self.counters.wait(accounts, limits, now_us)
         if wait is not None:
             detail: dict[str, str | int] = {
@@ -225,7 +223,9 @@ class Ledger:
             now_us = self.log.now()
         except ClockBehind as err:
             raise Refused(no.CLOCK_BEHIND, call.id) from err
-        return Admission(call, decision, now_us, self._accounts(call), self._limits(call), hold)
+        return Admission(
+            call, decision, now_us, self._particulars.accounts(call), self._limits(call), hold
+        )
 
     async def _stop_at_a_refusal(self, admission: Admission) -> None:
         call, now_us = admission.call, admission.now_us
@@ -257,7 +257,7 @@ class Ledger:
         call, decision, now_us = admission.call, admission.decision, admission.now_us
         leaf = self.log.next_leaf
         definition = call.definition
-        commitment, kept = commit_to(_named(call))
+        commitment, kept = commit_to(named(call))
         entry = entries.Intent(
             i=leaf,
             t=now_us,
@@ -274,7 +274,7 @@ class Ledger:
             actors=tuple(self.pseudonyms.of(SUBJECT, a) for a in call.principal.actors),
             definition=definition.digest if definition else "",
             trace=plain(call.trace),
-            **self._caller(call),
+            **self._particulars.of_call(call),
         )
         durable = self.log.put(entry, call.id, kept)
         self.counters.take_rate(admission.accounts, admission.limits, now_us)
@@ -291,32 +291,6 @@ class Ledger:
             ceiling_tokens=definition.max_result_tokens if definition else 0,
         )
         return permit, durable
-
-    def _caller(self, call: Call) -> dict[str, Any]:
-        """The fields that every entry about a call shares."""
-        who, of = call.principal, self.pseudonyms.of
-        return {
-            "call": call.id,
-            "who": of(SUBJECT, who.subject),
-            "tenant": of(TENANT, who.tenant),
-            "team": of(TEAM, who.team) if who.team else "",
-            "cred": of(CREDENTIAL, who.credential),
-            "method": call.method,
-            "server": of(SERVER, call.server) if call.server else "",
-            "kind": call.kind,
-            "act": call.act,
-        }
-
-    def _accounts(self, call: Call) -> tuple[str, ...]:
-        """Tenant, team, agent, tool; a tool's account is per tenant, one for what is not listed."""
-        who, of = call.principal, self.pseudonyms.of
-        tool = call.definition.object if call.definition else f"{call.kind}/{call.server}"
-        return (
-            of(TENANT, who.tenant),
-            of(TEAM, f"{who.tenant}/{who.team}") if who.team else "",
-            of(SUBJECT, who.subject),
-            of(OBJECT, f"{who.tenant} {tool}"),
-        )
 
     def _limits(self, call: Call) -> tuple[Limits | None, ...]:
         return self._limits_of(call.principal, call.server)
@@ -384,14 +358,6 @@ class Ledger:
             await written
         except WriteFailed as err:
             raise Refused(no.LOG_UNAVAILABLE, call_id) from err
-
-
-def _named(call: Call) -> bytes:
-    """What the commitment of an intent covers: the object and the arguments as sent on."""
-    return b"%s\n%s" % (
-        call.object.encode("utf-8", "backslashreplace"),
-        b"\n".join(b"%s %s" % (key.encode(), raw) for key, raw in call.params.items()),
-    )
 
 
 def _limits_held(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from typing import get_args
 
 from gateway.audit.entry import Entry, encode
 from gateway.audit.merkle import Frontier, leaf_hash
+from gateway.store.entropy import Entropy
 from gateway.store.pseudonyms import Pseudonyms
 from gateway.store.writer import Effect, Write, WriteFailed, Writer
 
@@ -19,6 +19,7 @@ Clock = Callable[[], int]  # microseconds since the epoch, UTC
 _KIND = {kind: str(kind.__struct_config__.tag) for kind in get_args(Entry)}
 CLOCK_TOLERANCE_US = 5_000_000
 SALT_BYTES = 32
+_SALTS = Entropy()  # of the event loop's thread, where every commitment is made
 MAX_PAYLOAD_BYTES = 65_536  # larger values are committed to, not kept
 
 
@@ -110,7 +111,7 @@ def _looked_at(done: asyncio.Future[None]) -> None:
 
 def commit_to(content: bytes) -> tuple[str, bytes]:
     """A salted commitment to *content* and the payload that opens it (salt, then content)."""
-    salt = os.urandom(SALT_BYTES)
+    salt = _SALTS.take(SALT_BYTES)
     kept = salt + content if len(content) <= MAX_PAYLOAD_BYTES else b""
     return hashlib.sha256(salt + content).hexdigest(), kept
 

@@ -11,15 +11,8 @@ from gateway.audit import entry as entries
 from gateway.domain.model import Call, Decision, Principal
 from gateway.domain.refusal import Refused
 from gateway.store.log import Log, commit_to
-from gateway.store.pseudonyms import (
-    ADDRESS,
-    CREDENTIAL,
-    SERVER,
-    SUBJECT,
-    TEAM,
-    TENANT,
-    Pseudonyms,
-)
+from gateway.store.particulars import Particulars, named
+from gateway.store.pseudonyms import ADDRESS, SUBJECT, Pseudonyms
 
 SINGLY_PER_MINUTE = 600
 MINUTE_US = 60_000_000
@@ -49,6 +42,7 @@ class Refusals:
     def __init__(self, log: Log, pseudonyms: Pseudonyms) -> None:
         self._log = log
         self._pseudonyms = pseudonyms
+        self._particulars = Particulars(pseudonyms)
         self._minute = 0
         self._written: dict[str, int] = {}  # subject -> entries in this minute
         self._folds: dict[tuple[str, str], _Fold] = {}  # (kind, name)
@@ -60,27 +54,17 @@ class Refusals:
         who = call.principal
         if not self._may_write_singly(who, refused.refusal.id, now_us):
             return None
-        commitment, kept = commit_to(_named(call))
-        of = self._pseudonyms.of
+        commitment, kept = commit_to(named(call))
         entry = entries.Refused(
             i=self._log.next_leaf,
             t=now_us,
-            call=call.id,
             code=refused.refusal.id,
-            who=of(SUBJECT, who.subject),
-            tenant=of(TENANT, who.tenant),
-            team=of(TEAM, who.team) if who.team else "",
-            cred=of(CREDENTIAL, who.credential),
-            method=plain(call.method),
-            # A name that is in no catalogue is the caller's invention: it stays in the payload.
-            server=of(SERVER, call.server) if call.definition is not None else "",
-            kind=call.kind,
-            act=call.act,
             args=commitment,
             rule=decision.rule if decision else -1,
             conds=dict(decision.conditions) if decision else {},
             policy=decision.policy_version if decision else "",
             detail=plain_detail(refused.detail),
+            **{**self._particulars.of_call(call), "method": plain(call.method)},
         )
         return self._log.put(entry, call.id, kept)
 
@@ -93,18 +77,14 @@ class Refusals:
             return None
         if not self._may_write_singly(principal, refused.refusal.id, now_us):
             return None
-        of = self._pseudonyms.of
         entry = entries.Refused(
             i=self._log.next_leaf,
             t=now_us,
             call=refused.call_id,
             code=refused.refusal.id,
-            who=of(SUBJECT, principal.subject),
-            tenant=of(TENANT, principal.tenant),
-            team=of(TEAM, principal.team) if principal.team else "",
-            cred=of(CREDENTIAL, principal.credential),
             method=plain(method),
             detail=plain_detail(refused.detail),
+            **self._particulars.of_principal(principal),
         )
         return self._log.put(entry, refused.call_id)
 
@@ -142,14 +122,6 @@ class Refusals:
         if kind == ADDRESS and (kind, name) not in self._folds and len(self._folds) > MAX_ADDRESSES:
             name = OTHERS
         self._folds.setdefault((kind, name), _Fold()).add(code, now_us)
-
-
-def _named(call: Call) -> bytes:
-    return b"%s\n%s\n%s" % (
-        call.object.encode("utf-8", "backslashreplace"),
-        call.method.encode("utf-8", "backslashreplace"),
-        call.params.get("arguments", b""),
-    )
 
 
 def plain(text: str, longest: int = 200) -> str:

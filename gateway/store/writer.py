@@ -10,7 +10,6 @@ whole batch, and everything behind it, with WriteFailed; the thread then refuses
 from __future__ import annotations
 
 import asyncio
-import os
 import queue
 import sqlite3
 import threading
@@ -24,6 +23,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from gateway.audit.checkpoint import Signer
 from gateway.audit.merkle import Frontier, leaf_hash
 from gateway.store.engine import open_writer
+from gateway.store.entropy import Entropy
 
 MAX_BATCH = 256
 NONCE_BYTES = 12
@@ -68,6 +68,7 @@ class Writer:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._connection: sqlite3.Connection | None = None
+        self._nonces = Entropy()
         self._frontier = Frontier()
         self.head: Head | None = None
         self.broken = False
@@ -177,7 +178,7 @@ class Writer:
 
     def _sealed(self, leaf: int, payload: bytes) -> tuple[int, bytes, bytes]:
         # The leaf index is bound in, so a sealed payload cannot be moved to another entry.
-        nonce = os.urandom(NONCE_BYTES)
+        nonce = self._nonces.take(NONCE_BYTES)
         return leaf, nonce, self._aead.encrypt(nonce, payload, leaf.to_bytes(8, "big"))
 
     def _rollback(self) -> None:

@@ -18,6 +18,7 @@ from gateway.upstream import own
 from gateway.upstream.breaker import Breaker, BreakerState
 from gateway.upstream.exchange import Bounds, Exchange, Interrupted, RelayFailed, TooLarge
 from gateway.upstream.http import HttpConnector
+from gateway.upstream.listen import LISTEN_S
 from gateway.upstream.listing import Ask, Introduction, Listing, list_all
 from gateway.upstream.message import UpstreamFailed, unreachable
 from gateway.upstream.own import own_call
@@ -27,7 +28,6 @@ from gateway.upstream.stdio import StdioConnector
 
 __all__ = ["Interrupted", "Listing", "ServerHealth", "UpstreamFailed", "Upstreams"]
 
-LISTEN_S = 3600.0  # a subscription is one long call
 # What says something of the upstream's health; a lost credential or a slow caller does not.
 _SICK = frozenset(
     row.id
@@ -79,7 +79,7 @@ class _Lane:
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     released: asyncio.Event = field(default_factory=asyncio.Event)
     in_flight: int = 0
-    last_failure: str = ""
+    last_event: UpstreamFailed | None = None
     last_failure_us: int = 0
 
 
@@ -115,7 +115,7 @@ class Upstreams:
         """End every connection and child process; returns when they are gone, in bounded time."""
         if self._root is not None:
             self._stopping.set()
-            await self._root
+            await asyncio.shield(self._root)  # whoever stops waiting does not stop the clean-up
 
     def add(self, spec: ServerSpec) -> None:
         """Put one more server behind the border. Raises: ValueError: the name is taken."""
@@ -185,7 +185,7 @@ class Upstreams:
                 lane.breaker.state(now_s),
                 lane.in_flight,
                 lane.connector.health(),
-                lane.last_failure,
+                lane.last_event.code if lane.last_event else "",
                 lane.last_failure_us,
             )
             for name, lane in self._lanes.items()
@@ -197,7 +197,7 @@ class Upstreams:
         """What became of a call that brought no answer."""
         server, call_id = lane.spec.name, exchange.call.id
         if isinstance(err, UpstreamFailed):
-            self._note(lane, err.code)
+            self._note(lane, err)
             self._log.warning(
                 "upstream_failed", server=server, call_id=call_id, code=err.code, why=err.sentence
             )
@@ -212,16 +212,17 @@ class Upstreams:
         self._log.error("upstream_fault", server=server, call_id=call_id, exc_info=err)
         return exchange.end(Status.UNKNOWN)
 
-    def _note(self, lane: _Lane, code: str) -> None:
-        lane.last_failure = code
+    def _note(self, lane: _Lane, failure: UpstreamFailed) -> None:
+        known = failure is lane.last_event  # one death fails many calls; it is one failure
+        lane.last_event = failure
         lane.last_failure_us = self._clock()
-        if code not in _SICK:
+        if known or failure.code not in _SICK:
             lane.breaker.abandoned()
             return
         was = lane.breaker.state(monotonic())
         lane.breaker.failed(monotonic())
         if was is BreakerState.CLOSED and lane.breaker.state(monotonic()) is BreakerState.OPEN:
-            self._log.error("breaker_opened", server=lane.spec.name, code=code)
+            self._log.error("breaker_opened", server=lane.spec.name, code=failure.code)
 
     def _lane(self, spec: ServerSpec) -> _Lane:
         breaker = Breaker(spec.breaker_failures, spec.breaker_open_s)
@@ -230,12 +231,15 @@ class Upstreams:
         return _Lane(spec, self._connector(spec), breaker, bounds, listening)
 
     def _connector(self, spec: ServerSpec) -> Connector:
+        def changed() -> None:
+            self._listener(spec.name)
+
         transport = spec.transport
         if isinstance(transport, HttpTransport):
-            return HttpConnector(transport)
+            return HttpConnector(spec.name, transport, changed)
         if isinstance(transport, PythonTransport):
             transport = python_command(transport)
-        return StdioConnector(spec, transport, self._log, lambda: self._listener(spec.name))
+        return StdioConnector(spec, transport, self._log, changed)
 
     async def _house(self, started: asyncio.Event) -> None:
         async with anyio.create_task_group() as group:
@@ -254,4 +258,6 @@ class Upstreams:
         except Exception:  # noqa: BLE001 - one broken connector must not take the others down
             self._log.exception("upstream_fault", server=lane.spec.name)
         finally:
+            lane.bounds.close()
+            lane.listening.close()
             lane.released.set()

@@ -182,7 +182,7 @@ class Connection(asyncio.Protocol):
             return
         self._head_done = True
         exchange = self._exchange
-        if exchange is None or exchange.over:
+        if exchange is None or exchange.failure is not None:
             self.close()
         elif self._problem:
             self.end(broken(self._problem))

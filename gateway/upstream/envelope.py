@@ -8,9 +8,11 @@ The caller's credential is not part of a Call, so it cannot be part of a request
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import msgspec
 
-from gateway.domain.model import MODERN_VERSION, Call, Kind
+from gateway.domain.model import MODERN_VERSION, Call
 
 LEGACY_VERSION = "2025-11-25"
 # Read or answered by the handshake era; 2025-11-25 is what we offer first.
@@ -28,13 +30,10 @@ _NAMED_BY = {
     "resources/subscribe": "uri",
     "resources/unsubscribe": "uri",
 }
+_WITH_NAME_HEADER = frozenset({"tools/call", "prompts/get", "resources/read"})
 _KEYS = {
     key: msgspec.json.encode(key) + b":"
     for key in ("name", "uri", "arguments", "cursor", "ref", "argument", "context", "level")
-}
-_METHODS = {
-    method: msgspec.json.encode(method)
-    for method in (*_NAMED_BY, "tools/list", "prompts/list", "resources/list", "server/discover")
 }
 _MODERN_META = (
     b'"_meta":{"io.modelcontextprotocol/protocolVersion":"'
@@ -46,11 +45,8 @@ _INFO_KEY = b',"io.modelcontextprotocol/clientInfo":'
 
 
 def object_name(call: Call) -> str:
-    """What the Mcp-Name header says; "" for methods that name nothing."""
-    key = _NAMED_BY.get(call.method)
-    if key is None or call.method.endswith("subscribe"):
-        return ""
-    return _name(call, key)
+    """What the Mcp-Name header says; "" for methods that have none."""
+    return call.name if call.method in _WITH_NAME_HEADER else ""
 
 
 def modern_request(call: Call, request_id: bytes, *, logs: bool) -> bytes:
@@ -74,8 +70,8 @@ def legacy_request(call: Call, request_id: bytes) -> bytes:
     _add_shared_meta(meta, call, request_id)
     if meta:
         parts += (b'"_meta":{', b"".join(meta).removeprefix(b","), b"}")
-    elif parts[-1] == b",":
-        parts.pop()
+    else:
+        parts[-1] = parts[-1].removesuffix(b",")
     parts.append(b"}}")
     return b"".join(parts)
 
@@ -86,21 +82,24 @@ def notification(method: str, params: dict[str, object]) -> bytes:
 
 
 def _head(call: Call, request_id: bytes) -> list[bytes]:
-    method, named_by = call.method, _NAMED_BY.get(call.method)
-    text = _METHODS.get(method) or msgspec.json.encode(method)
-    parts = [b'{"jsonrpc":"2.0","id":', request_id, b',"method":', text, b',"params":{']
-    if named_by is not None:
-        parts += (_KEYS[named_by], msgspec.json.encode(_name(call, named_by)), b",")
+    named_by = _NAMED_BY.get(call.method, "")
+    # Names of tools and prompts are those of definitions; a caller may make up URIs without end.
+    open_params = _cached_opening if named_by == "name" else _opening
+    parts = [b'{"jsonrpc":"2.0","id":', request_id, open_params(call.method, named_by, call.name)]
     for key, raw in call.params.items():
-        if key not in (named_by, "_meta"):
+        if key not in {named_by, "_meta"}:
             parts += (_KEYS.get(key) or msgspec.json.encode(key) + b":", raw, b",")
     return parts
 
 
-def _name(call: Call, key: str) -> str:
-    if call.kind is Kind.TEMPLATE:  # judged as the template; the caller's URI is an instance of it
-        return msgspec.json.decode(call.params[key], type=str)
-    return call.name
+def _opening(method: str, named_by: str, name: str) -> bytes:
+    opening = b',"method":' + msgspec.json.encode(method) + b',"params":{'
+    if not named_by:
+        return opening
+    return opening + _KEYS[named_by] + msgspec.json.encode(name) + b","
+
+
+_cached_opening = lru_cache(maxsize=2048)(_opening)
 
 
 def _add_shared_meta(parts: list[bytes], call: Call, request_id: bytes) -> None:

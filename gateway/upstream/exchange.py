@@ -7,7 +7,6 @@ reads them out with `conclude`, which relays notifications in order and returns 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from time import perf_counter
 
 import msgspec
@@ -45,38 +44,66 @@ class Interrupted(asyncio.CancelledError):
         self.outcome = outcome
 
 
-@dataclass(frozen=True, slots=True)
 class Bounds:
-    """What any exchange with one upstream may take."""
+    """What exchanges with one upstream may take, and the clock that ends those which take longer.
 
-    timeout_s: float
-    max_message_bytes: int
+    All deadlines of one Bounds are equally far away, so that they pass in the order in which the
+    exchanges began: one timer for the oldest is enough, instead of one per call.
+    """
+
+    def __init__(self, timeout_s: float, max_message_bytes: int) -> None:
+        self.timeout_s = timeout_s
+        self.max_message_bytes = max_message_bytes
+        self._open: dict[Exchange, None] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def watch(self, exchange: Exchange) -> None:
+        self._open[exchange] = None
+        if self._timer is None:
+            self._timer = exchange.loop.call_at(exchange.deadline, self._expire, exchange.loop)
+
+    def release(self, exchange: Exchange) -> None:
+        self._open.pop(exchange, None)
+
+    def close(self) -> None:
+        """Stop the clock. No exchange is begun afterwards."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        now = loop.time()
+        for exchange in tuple(self._open):
+            if exchange.deadline > now:
+                self._timer = loop.call_at(exchange.deadline, self._expire, loop)
+                return
+            del self._open[exchange]
+            exchange.expire()
 
 
 class Exchange:
     """Made per call by the catalogue, filled by one connector, read by one task."""
 
     __slots__ = (
-        "_failure",
-        "_loop",
-        "_messages",
-        "_timer",
-        "_waiter",
+        "_bounds",
         "began_s",
         "call",
         "ceiling_bytes",
         "deadline",
+        "failure",
         "id",
+        "loop",
         "max_wire_bytes",
+        "messages",
         "received_bytes",
         "relay",
         "relayed_bytes",
         "sent",
+        "waiter",
     )
 
     def __init__(self, call: Call, relay: Relay, bounds: Bounds, ceiling_bytes: int) -> None:
         """*ceiling_bytes* bounds what the caller gets to see, frames and result together."""
-        loop = asyncio.get_running_loop()
         self.began_s = perf_counter()
         self.call = call
         self.relay = relay
@@ -88,16 +115,13 @@ class Exchange:
         self.sent = False  # the upstream may have seen the request
         self.received_bytes = 0
         self.relayed_bytes = 0
-        self.deadline = loop.time() + bounds.timeout_s  # in the time of the event loop
-        self._loop = loop
-        self._timer = loop.call_later(bounds.timeout_s, self._expire)
-        self._messages: list[Message] = []
-        self._failure: Exception | None = None
-        self._waiter: asyncio.Future[None] | None = None
-
-    @property
-    def over(self) -> bool:
-        return self._failure is not None
+        self.messages: list[Message] = []  # delivered, not yet read
+        self.failure: Exception | None = None  # why nothing more will come
+        self.waiter: asyncio.Future[None] | None = None
+        self.loop = asyncio.get_running_loop()
+        self.deadline = self.loop.time() + bounds.timeout_s  # in the time of the loop
+        self._bounds = bounds
+        bounds.watch(self)
 
     # -- the connector's side ------------------------------------------------
 
@@ -110,25 +134,23 @@ class Exchange:
         return False
 
     def deliver(self, message: Message) -> None:
-        self._messages.append(message)
+        self.messages.append(message)
         self._wake()
 
     def fail(self, failure: Exception) -> None:
         """End the exchange, after what was delivered before; the first failure stays."""
-        if self._failure is None:
-            self._failure = failure
+        if self.failure is None:
+            self.failure = failure
         self._wake()
 
-    # -- the caller's side ---------------------------------------------------
+    def expire(self) -> None:
+        """The deadline has passed."""
+        if self.sent:
+            self.fail(UpstreamFailed(refusal.UPSTREAM_TIMEOUT.id, "no answer before the deadline"))
+        else:
+            self.fail(unreachable("no connection was ready before the deadline"))
 
-    async def next(self) -> Message:
-        """The next message of the upstream for this call. Raises: the failure that ended it."""
-        while not self._messages:
-            if self._failure is not None:
-                raise self._failure
-            self._waiter = self._loop.create_future()
-            await self._waiter
-        return self._messages.pop(0)
+    # -- the caller's side ---------------------------------------------------
 
     def take_up(self, payload_bytes: int) -> None:
         """Charge what the caller gets to see against the ceiling. Raises: TooLarge."""
@@ -143,17 +165,11 @@ class Exchange:
         return Outcome(status, b"", b"", code, received_bytes, upstream_s)
 
     def close(self) -> None:
-        """Release the timer. The exchange is not used afterwards."""
-        self._timer.cancel()
-
-    def _expire(self) -> None:
-        if self.sent:
-            self.fail(UpstreamFailed(refusal.UPSTREAM_TIMEOUT.id, "no answer before the deadline"))
-        else:
-            self.fail(unreachable("no connection was ready before the deadline"))
+        """Release the deadline. The exchange is not used afterwards."""
+        self._bounds.release(self)
 
     def _wake(self) -> None:
-        waiter = self._waiter
+        waiter = self.waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
@@ -163,8 +179,14 @@ async def conclude(exchange: Exchange) -> Outcome:
 
     Raises: UpstreamFailed, TooLarge, RelayFailed.
     """
+    messages = exchange.messages
     while True:
-        message = await exchange.next()
+        while not messages:
+            if exchange.failure is not None:
+                raise exchange.failure.with_traceback(None)  # it may have ended others, too
+            exchange.waiter = exchange.loop.create_future()
+            await exchange.waiter
+        message = messages.pop(0)
         if not message.method:
             return _outcome(exchange, message)
         frame = _frame_for_caller(exchange, message)
@@ -200,7 +222,7 @@ def _frame_for_caller(exchange: Exchange, message: Message) -> bytes | None:
 
 def _outcome(exchange: Exchange, message: Message) -> Outcome:
     result, error = bytes(message.result), b""
-    if message.error:
+    if message.error and bytes(message.error) != b"null":
         if result:
             raise broken("the answer has both result and error")
         error, status = read_error(message), Status.RPC_ERROR

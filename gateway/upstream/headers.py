@@ -40,13 +40,20 @@ def encode_value(value: str) -> bytes:
     return b"=?base64?" + base64.b64encode(value.encode()) + b"?="
 
 
-@lru_cache(maxsize=2048)
 def routing_lines(method: str, name: str) -> bytes:
     """The Mcp-Method and Mcp-Name lines of a request."""
+    # A caller may make up URIs without end; other names are those of definitions.
+    return _routing_lines(method, name) if method == "resources/read" else _cached(method, name)
+
+
+def _routing_lines(method: str, name: str) -> bytes:
     lines = b"Mcp-Method: " + encode_value(method) + b"\r\n"
     if name:
         lines += b"Mcp-Name: " + encode_value(name) + b"\r\n"
     return lines
+
+
+_cached = lru_cache(maxsize=2048)(_routing_lines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +107,8 @@ def _mirror(path: Path | None, position: Mapping[str, Any]) -> Mirror | None:
     name = position[_ANNOTATION]
     if not path or not isinstance(name, str) or not _TOKEN.fullmatch(name):
         return None
-    if position.get("type") not in _MIRRORED_TYPES:
+    kind = position.get("type")
+    if not isinstance(kind, str) or kind not in _MIRRORED_TYPES:
         return None
     return Mirror(path, name.encode("ascii"))
 

@@ -13,16 +13,16 @@ from __future__ import annotations
 import asyncio
 import itertools
 import re
-from collections.abc import Mapping
-
-import anyio
+from collections.abc import Callable, Mapping
 
 from gateway.domain import refusal
 from gateway.domain.model import MODERN_VERSION, Outcome, Status
+from gateway.upstream.changes import Changes
 from gateway.upstream.envelope import modern_request, object_name
 from gateway.upstream.exchange import Exchange, conclude
 from gateway.upstream.fetch import BadTarget, Target, parse_target, tls_context
 from gateway.upstream.headers import param_lines, routing_lines
+from gateway.upstream.listen import Listener
 from gateway.upstream.listing import Ask, Introduction, read_introduction
 from gateway.upstream.message import (
     METHOD_NOT_FOUND,
@@ -43,7 +43,7 @@ class HttpConnector:
     Raises, when made: BadTarget.
     """
 
-    def __init__(self, transport: HttpTransport) -> None:
+    def __init__(self, server: str, transport: HttpTransport, changed: Callable[[], None]) -> None:
         secret = transport.auth_header_value
         self._transport = transport
         self._target = parse_target(
@@ -52,6 +52,9 @@ class HttpConnector:
         self._head = _fixed_head(self._target, secret)
         self._ids = itertools.count(1)
         self._pool: ConnectionPool | None = None
+        self._listen_pool: ConnectionPool | None = None
+        self._changes = Changes(changed)
+        self._listener = Listener(server, self.run, self._changes)
         self._ready = asyncio.Event()
 
     async def own(self) -> None:
@@ -60,14 +63,18 @@ class HttpConnector:
             tls = None
             if self._target.tls:
                 tls = await asyncio.to_thread(tls_context, self._transport.ca_file)
+            # A subscription holds its connection for an hour: calls shall not wait for it.
+            self._listen_pool = ConnectionPool(self._target, self._transport.max_connections, tls)
             self._pool = ConnectionPool(self._target, self._transport.max_connections, tls)
             self._ready.set()
-            await anyio.sleep_forever()
+            await self._listener.listen()
         finally:
-            pool, self._pool = self._pool, None
+            pools, self._pool, self._listen_pool = (self._pool, self._listen_pool), None, None
             self._ready.set()
-            if pool is not None:
-                pool.close()
+            self._changes.close()
+            for pool in pools:
+                if pool is not None:
+                    pool.close()
 
     async def introduce(self, ask: Ask) -> Introduction:
         """Ask the server who it is. Raises: UpstreamFailed."""
@@ -77,7 +84,10 @@ class HttpConnector:
             if code == METHOD_NOT_FOUND:
                 return Introduction(MODERN_VERSION)
             raise broken(f"server/discover is answered with error {code}")
-        return read_introduction(MODERN_VERSION, outcome.result)
+        introduction = read_introduction(MODERN_VERSION, outcome.result)
+        if introduction.announces_changes:
+            self._listener.announced()
+        return introduction
 
     async def run(self, exchange: Exchange) -> Outcome:
         """One call. Raises: UpstreamFailed, TooLarge, RelayFailed.
@@ -88,8 +98,13 @@ class HttpConnector:
         if self._transport.auth_missing:
             sentence = "the configured credential could not be read"
             raise UpstreamFailed(refusal.CREDENTIAL_MISSING.id, sentence)
+        if self._pool is None:
+            await self._opened(exchange.deadline)
+        call = exchange.call
+        pool = self._listen_pool if call.method == "subscriptions/listen" else self._pool
+        if pool is None:
+            raise unreachable("the connector has ended, or could not read its certificates")
         request = self._request(exchange)
-        pool = self._pool or await self._opened(exchange.deadline)
         connection = pool.take() or await pool.open(exchange.deadline)
         connection.send(exchange, request)
         try:
@@ -98,17 +113,17 @@ class HttpConnector:
             connection.abandon(exchange)
 
     def health(self) -> Mapping[str, int | str]:
-        return {"connections": self._pool.size if self._pool else 0}
+        return {
+            "connections": self._pool.size if self._pool else 0,
+            "listening": int(self._listener.up),
+        }
 
-    async def _opened(self, deadline: float) -> ConnectionPool:
+    async def _opened(self, deadline: float) -> None:
         try:
             async with asyncio.timeout_at(deadline):
                 await self._ready.wait()
         except TimeoutError:
             raise unreachable("the connector was not ready before the deadline") from None
-        if self._pool is None:
-            raise unreachable("the connector has ended, or could not read its certificates")
-        return self._pool
 
     def _request(self, exchange: Exchange) -> bytes:
         call = exchange.call

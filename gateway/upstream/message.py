@@ -13,6 +13,7 @@ from gateway.domain.model import Status
 
 METHOD_NOT_FOUND = -32601
 _NOTHING = msgspec.Raw()
+_OK = Status.OK
 
 
 class UpstreamFailed(Exception):
@@ -100,15 +101,15 @@ def read_status(result: bytes) -> Status:
     if not result.startswith(b"{"):
         raise broken("the result is not an object")
     # Most results carry neither word: two scans are cheaper than a second parse.
-    if b'"isError"' not in result and b'"input_required"' not in result:
-        return Status.OK
+    if b"isError" not in result and b"input_required" not in result:
+        return _OK
     try:
         head = _decode_result(result)
     except msgspec.MsgspecError as err:
         raise broken(f"isError or resultType of the result is not valid: {err}") from None
     if head.result_type == "input_required":
         return Status.INPUT_REQUIRED
-    return Status.TOOL_ERROR if head.is_error else Status.OK
+    return Status.TOOL_ERROR if head.is_error else _OK
 
 
 def read_error(message: Message) -> bytes:

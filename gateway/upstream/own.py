@@ -61,7 +61,7 @@ async def ask(
     bounds: Bounds,
     relay: Relay = Silent(),  # noqa: B008 - it has no state
 ) -> Outcome:
-    """One request of our own. Raises: UpstreamFailed."""
+    """One request of our own, with bounds of its own. Raises: UpstreamFailed."""
     exchange = Exchange(call, relay, bounds, MAX_ANSWER_BYTES)
     try:
         return await run(exchange)
@@ -70,3 +70,4 @@ async def ask(
         raise UpstreamFailed(refusal.RESULT_TOO_LARGE.id, sentence) from None
     finally:
         exchange.close()
+        bounds.close()

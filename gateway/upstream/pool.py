@@ -8,7 +8,7 @@ from collections import deque
 
 from gateway.upstream.connection import Connection, State
 from gateway.upstream.fetch import Target, connect
-from gateway.upstream.message import died, unreachable
+from gateway.upstream.message import UpstreamFailed, died, unreachable
 
 
 class ConnectionPool:
@@ -21,6 +21,7 @@ class ConnectionPool:
         self._all: set[Connection] = set()
         self._idle: list[Connection] = []
         self._connecting = 0
+        self._closed = False
         self._waiting: deque[asyncio.Future[Connection | None]] = deque()
 
     @property
@@ -51,9 +52,13 @@ class ConnectionPool:
             raise unreachable("no connection was ready before the deadline") from None
 
     def close(self) -> None:
-        """End every connection; the exchanges on them fail."""
+        """End every connection for good; the exchanges on them, and those that wait, fail."""
+        self._closed = True
         for connection in tuple(self._all):
             connection.end(died("the gateway closed its connections"))
+        for turn in self._waiting:
+            if not turn.done():
+                turn.set_result(None)
 
     # -- the connections' side -----------------------------------------------
 
@@ -74,6 +79,7 @@ class ConnectionPool:
     # -- inside --------------------------------------------------------------
 
     async def _connect(self) -> Connection:
+        self._refuse_when_closed()
         self._connecting += 1
         try:
             connection = await connect(self._target, self._tls, lambda: Connection(self))
@@ -83,7 +89,16 @@ class ConnectionPool:
         if connection.state is State.CLOSED:
             raise unreachable(f"{self._target.host} closed the connection at once")
         self._all.add(connection)
+        try:
+            self._refuse_when_closed()
+        except UpstreamFailed as err:
+            connection.end(err)
+            raise
         return connection
+
+    def _refuse_when_closed(self) -> None:
+        if self._closed:
+            raise unreachable("the gateway closed its connections")
 
     async def _wait_in_line(self) -> Connection | None:
         turn: asyncio.Future[Connection | None] = asyncio.get_running_loop().create_future()

@@ -11,6 +11,7 @@ from structlog.typing import FilteringBoundLogger
 from gateway.domain import refusal
 from gateway.domain.model import Outcome
 from gateway.upstream import own
+from gateway.upstream.changes import Changes
 from gateway.upstream.child import spawn
 from gateway.upstream.envelope import modern_request
 from gateway.upstream.exchange import Bounds, Exchange
@@ -25,7 +26,6 @@ from gateway.upstream.stderr import StderrLog
 BACKOFF_FIRST_S = 0.2
 BACKOFF_MAX_S = 30.0
 PROBE_S = 10.0  # for server/discover: a slow start is more common than a server that stays silent
-CHANGE_QUIET_S = 0.1  # several list_changed in one breath are one
 LINE_FRAMING_BYTES = 65_536
 
 
@@ -46,16 +46,16 @@ class StdioConnector:
         self._spec = spec
         self._transport = transport
         self._log = log
-        self._changed = changed
+        self._changes = Changes(changed)
         self._session: Session | None = None
         self._introduction: Introduction | None = None
+        self._has_owner = True  # until it has ended: calls may come before it has begun
         self._wanted = asyncio.Event()
         self._waiting: list[asyncio.Future[Session]] = []
         self._era: Era | None = None  # what the last child spoke
         self._starts = 0
         self._failures = 0  # ends in a row without one answered call
         self._not_before_s = 0.0  # in the time of the event loop
-        self._change_timer: asyncio.TimerHandle | None = None
         self._dropped = 0
         self._bad_lines = 0
 
@@ -68,20 +68,22 @@ class StdioConnector:
                 self._wanted.clear()
                 await self._one_life()
         finally:
-            if self._change_timer is not None:
-                self._change_timer.cancel()
+            self._changes.close()
+            self._has_owner = False
             self._answer_waiting(unreachable("the server was taken away"))
 
     async def run(self, exchange: Exchange) -> Outcome:
         if self._transport.auth_missing:
             sentence = "a configured credential could not be read"
             raise UpstreamFailed(refusal.CREDENTIAL_MISSING.id, sentence)
-        session = self._session or await self._live(exchange.deadline)
+        session = self._session
+        if session is None or session.over.is_set():
+            session = await self._live(exchange.deadline)
         return await session.run(exchange)
 
     async def introduce(self, ask: Ask) -> Introduction:
         loop = asyncio.get_running_loop()
-        if self._session is None or self._introduction is None:
+        if self._session is None or self._session.over.is_set():
             await self._live(loop.time() + self._spec.start_timeout_s)
         if self._introduction is None:
             raise unreachable("the server ended while it was asked")
@@ -100,12 +102,12 @@ class StdioConnector:
     # -- waiting for a child -------------------------------------------------
 
     async def _live(self, deadline: float) -> Session:
-        """The running session; whoever comes first has the owner start one, all share it."""
-        if self._session is not None:
-            return self._session
+        """The next session; whoever comes first has the owner start it, all share it."""
         loop = asyncio.get_running_loop()
+        if not self._has_owner:
+            raise unreachable("the server was taken away")
         if loop.time() < self._not_before_s:
-            raise unreachable(f"it ended {self._failures} times in a row; it is left alone a while")
+            raise self._left_alone()
         turn: asyncio.Future[Session] = loop.create_future()
         self._waiting.append(turn)
         self._wanted.set()
@@ -129,10 +131,11 @@ class StdioConnector:
 
     async def _one_life(self) -> None:
         """Start a child, serve until it ends, see to it that nothing of it is left."""
-        session = Session(self._on_change)
+        session = Session(self._changes.noticed)
         failure: UpstreamFailed | None = None
         try:
-            await self._spawn(session)
+            with anyio.CancelScope(shield=True):  # a child is either not begun, or ours to end
+                await self._spawn(session)
             try:
                 await self._serve(session)
             finally:
@@ -161,7 +164,7 @@ class StdioConnector:
             call = own_call(self._spec.name, "subscriptions/listen", LISTEN_PARAMS)
             session.tell(modern_request(call, session.next_id(), logs=False) + b"\n")
         if self._starts > 1:
-            self._on_change()  # whoever starts anew may have become another
+            self._changes.noticed()  # whoever starts anew may have become another
         await session.over.wait()
 
     def _asker(self, session: Session) -> Ask:
@@ -199,14 +202,9 @@ class StdioConnector:
         if failure is not None:
             self._era = None
             self._answer_waiting(failure)
+        elif pause_s:
+            self._wanted.clear()
+            self._answer_waiting(self._left_alone())
 
-    # -- changes -------------------------------------------------------------
-
-    def _on_change(self) -> None:
-        if self._change_timer is None:
-            loop = asyncio.get_running_loop()
-            self._change_timer = loop.call_later(CHANGE_QUIET_S, self._tell_change)
-
-    def _tell_change(self) -> None:
-        self._change_timer = None
-        self._changed()
+    def _left_alone(self) -> UpstreamFailed:
+        return unreachable(f"it ended {self._failures} times in a row and is left alone a while")

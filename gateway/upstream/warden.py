@@ -13,6 +13,7 @@ Run by its path with `python -I -S`: standard library only, no import of the gat
 from __future__ import annotations
 
 import os
+import resource
 import select
 import signal
 import sys
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 GRACE_S = 2.0  # between SIGTERM and SIGKILL
 REAP_S = 2.0
 CANNOT_START = 127
+MAX_DESCRIPTORS = 1_048_576
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -58,7 +60,7 @@ class Wakes:
 def main() -> int:
     """argv: the lifeline's descriptor, then the command. Returns the server's exit code."""
     lifeline, command = int(sys.argv[1]), sys.argv[2:]
-    os.set_inheritable(lifeline, False)
+    _close_strays(lifeline)
     wakes = Wakes()
     prctl = _prctl()
     prctl(_PR_SET_CHILD_SUBREAPER, 1)  # what leaves the group becomes ours when its parent ends
@@ -74,6 +76,15 @@ def main() -> int:
     _end_orphans()
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code
+
+
+def _close_strays(lifeline: int) -> None:
+    """Whatever else the gateway's event loop let through (uvloop does not close descriptors): the
+    server shall neither see it, nor hold its own output open by a second name."""
+    os.set_inheritable(lifeline, False)
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    os.closerange(3, lifeline)
+    os.closerange(lifeline + 1, limit if 0 < limit < MAX_DESCRIPTORS else MAX_DESCRIPTORS)
 
 
 def _prctl() -> Callable[[int, int], object]:

@@ -31,10 +31,12 @@ _free: list[Client] = []
 _running: set[asyncio.Task[None]] = set()
 
 
-def admits(token: bytes | None, body: bytes) -> bool:
-    """The token is the one, and the body is a JSON-RPC request."""
+def admits(method: bytes, token: bytes | None, body: bytes) -> bool:
+    """The token is the one, and the body is a JSON-RPC request (or a session ends)."""
     if token != _AUTHORIZATION:
         return False
+    if method == b"DELETE":
+        return True
     call = msgspec.json.decode(body)
     return bool(call.get("jsonrpc") == "2.0" and "method" in call)
 
@@ -62,7 +64,7 @@ class Bare(Server):
     """One connection of a caller, on protocols alone."""
 
     def received(self, request: Message) -> None:
-        if not admits(request.headers.get(b"authorization"), request.body):
+        if not admits(self.method, request.headers.get(b"authorization"), request.body):
             self.respond(401, b"", b"")
             return
         raw = forwarded(self.method, request.target, request.headers.items(), request.body)
@@ -103,12 +105,12 @@ async def asgi(
 ) -> None:
     """The same as an ASGI application."""
     body = await _body(receive)
-    if not admits(dict(scope["headers"]).get(b"authorization"), body):
+    method, target = scope["method"].encode(), scope["raw_path"]
+    if not admits(method, dict(scope["headers"]).get(b"authorization"), body):
         await send({"type": "http.response.start", "status": 401, "headers": []})
         await send({"type": "http.response.body", "body": b""})
         return
     client = _free.pop() if _free else await connect(_UPSTREAM)
-    method, target = scope["method"].encode(), scope["raw_path"]
     reply = await client.ask(forwarded(method, target, scope["headers"], body))
     _free.append(client)
     length = (b"content-length", b"%d" % len(reply.body))

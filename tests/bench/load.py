@@ -99,6 +99,7 @@ class Caller:
             lines.append(f"Authorization: Bearer {target.token}")
         self._head = "\r\n".join(lines).encode() + b"\r\n"
         self._meta = _META if era is Era.MODERN else b""
+        self._session = b""
 
     def _raw(self, method: bytes, name: bytes, body: bytes) -> bytes:
         lines = b""
@@ -126,9 +127,9 @@ class Caller:
         )
         answer = await self._client.ask(self._raw(b"initialize", b"", hello))
         read(answer)
-        session = answer.headers.get(b"mcp-session-id")
-        if session is not None:
-            self._head += b"Mcp-Session-Id: %b\r\n" % session
+        self._session = answer.headers.get(b"mcp-session-id", b"")
+        if self._session:
+            self._head += b"Mcp-Session-Id: %b\r\n" % self._session
         ready = b'{"jsonrpc":"2.0","method":"notifications/initialized"}'
         accepted = await self._client.ask(self._raw(b"notifications/initialized", b"", ready))
         if accepted.status != 202:
@@ -163,8 +164,11 @@ class Caller:
             listed = len(reply.result.tools) if reply.result else "no"
             raise WrongReply(f"expected {count} tools, got {listed}")
 
-    def close(self) -> None:
-        """Hang up."""
+    async def close(self) -> None:
+        """End the session, if there is one, and hang up."""
+        if self._session:
+            head = self._head.replace(b"POST", b"DELETE", 1)
+            await self._client.ask(head + b"Content-Length: 0\r\n\r\n")
         self._client.transport.close()
 
 
@@ -188,6 +192,12 @@ async def callers(target: Target, era: Era, count: int) -> list[Caller]:
     async with asyncio.timeout(_REPLY_S):
         await asyncio.gather(*(caller.open() for caller in made))
     return made
+
+
+async def leave(callers: Sequence[Caller]) -> None:
+    """All of them hang up."""
+    async with asyncio.timeout(_REPLY_S):
+        await asyncio.gather(*(caller.close() for caller in callers), return_exceptions=True)
 
 
 async def spell(steps: Sequence[Callable[[], Awaitable[None]]], for_s: float) -> Spell:

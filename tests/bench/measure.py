@@ -113,8 +113,7 @@ class Bench:
             cpu_after, ours_after, busy_after = self._clocks(way)
             after = await seen(self.upstream)
         finally:
-            for caller in callers:
-                caller.close()
+            await load.leave(callers)
         if what != "tools/list":
             _check(way, before, after, spell.calls)
         self.results.cells.append(

@@ -92,6 +92,9 @@ class Upstream(Server):
             seen = {"requests": _counted.requests, "calls": _counted.calls}
             self.respond(200, _JSON, _encode({**seen, "distinct": len(_counted.distinct)}))
             return
+        if self.method == b"DELETE":
+            self.respond(200, b"", b"")
+            return
         _counted.requests += 1
         ask = _ask(request.body)
         modern = request.headers.get(b"mcp-protocol-version") == MODERN

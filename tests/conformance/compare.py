@@ -1,12 +1,12 @@
 """The same suite against two targets: what differs, and which differences are agreed upon.
 
-differences.toml holds two lists of the same shape. A `[[difference]]` stays (at most five); a
-`[[later]]` waits for a later issue. Each names one check of one scenario and says why:
+differences.toml holds two lists of the same shape. A `[[difference]]` stays (at most five checks
+in all); a `[[later]]` waits for a later issue. Each names checks of one scenario and says why:
 
     [[difference]]
     revision = "2025-11-25"
     scenario = "server-sse-polling"
-    check = "server-sse-retry-field"
+    checks = ["server-sse-retry-field"]
     reason = "..."
 """
 
@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.conformance.suite import Checks
 
@@ -91,15 +92,16 @@ def read(path: Path) -> Agreed:
     return Agreed(stay, wait)
 
 
-def _entries(listed: Iterable[Mapping[str, str]]) -> dict[Spot, str]:
+def _entries(listed: Iterable[Mapping[str, Any]]) -> dict[Spot, str]:
     found: dict[Spot, str] = {}
     for entry in listed:
-        if set(entry) != {"revision", "scenario", "check", "reason"} or not entry["reason"]:
-            raise BadDifferences(f"needs revision, scenario, check and reason: {dict(entry)}")
-        spot = Spot(entry["revision"], entry["scenario"], entry["check"])
-        if spot in found:
-            raise BadDifferences(f"listed twice: {spot}")
-        found[spot] = entry["reason"]
+        if set(entry) != {"revision", "scenario", "checks", "reason"} or not entry["reason"]:
+            raise BadDifferences(f"needs revision, scenario, checks and reason: {dict(entry)}")
+        for check in entry["checks"]:
+            spot = Spot(entry["revision"], entry["scenario"], check)
+            if spot in found:
+                raise BadDifferences(f"listed twice: {spot}")
+            found[spot] = entry["reason"]
     return found
 
 

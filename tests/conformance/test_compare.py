@@ -16,7 +16,7 @@ ENTRY = """
 [[{section}]]
 revision = "2026-07-28"
 scenario = "tools-list"
-check = "{check}"
+checks = ["{check}"]
 reason = "{reason}"
 """
 

@@ -168,7 +168,8 @@ def detail(refused: Refused | None) -> dict[str, str | int]:
 
 
 def test_a_denial_names_the_conditions_that_did_not_hold() -> None:
-    standing = denied(visible=True, conditions=(("small_refund", False), ("office_hours", True)))
+    looked_at = (("small_refund", False), ("office_hours", True), ("destructive", False))
+    standing = denied(visible=True, conditions=looked_at, unmet=("small_refund",))
     assert detail(allowed(CALL, standing)) == {"condition": "small_refund"}
 
 
@@ -197,6 +198,13 @@ def test_a_budget_refusal_gives_everything_needed_to_wait_or_to_ask_for_more() -
         "reset_at_us": NOW_US + 2_000_001,
         "retry_after_ms": 2_001,
     }
+
+
+def test_a_call_that_can_never_fit_is_not_told_to_wait() -> None:
+    never_fits = replace(SHORT, needed=101)
+    told = detail(within_budget(CALL, replace(GOOD, shortfall=lambda: never_fits)))
+    assert "retry_after_ms" not in told
+    assert "waiting does not help" in str(told["problem"])
 
 
 # -- the order ------------------------------------------------------------------------------------

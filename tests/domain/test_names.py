@@ -28,6 +28,7 @@ def test_forty_six_characters_are_kept_and_forty_seven_end_in_a_hash() -> None:
 
 def test_a_name_that_had_to_be_changed_ends_in_a_hash_so_that_it_is_nobody_elses() -> None:
     assert wire_name("docs", "repo/get") == f"docs_repo_get_{digest('docs_repo/get')}"
+    assert wire_name("docs", "repo/search") == "docs_repo_search_415b94b1"
     assert wire_name("docs", "repo/get") != wire_name("docs", "repo.get")
 
 

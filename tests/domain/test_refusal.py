@@ -56,9 +56,10 @@ def test_a_refusal_that_becomes_a_result_is_http_200(row: Refusal) -> None:
 def test_what_is_unknown_forbidden_quarantined_or_suspended_looks_the_same_to_the_caller() -> None:
     detail = {"problem": "the definition changed", "scope": "tool"}
     hidden = [row for row in BY_ID.values() if row.hidden]
+    alike = [*hidden, refusal.UNKNOWN_OBJECT]
     said = {
         (r.shown, r.say(), tuple(r.shown_detail))
-        for r in [Refused(row, "C1", detail) for row in hidden]
+        for r in [Refused(row, "C1", detail) for row in alike]
     }
     assert {row.id for row in hidden} == {"forbidden", "quarantined", "not_approved", "suspended"}
     assert said == {(refusal.UNKNOWN_OBJECT, Refused(refusal.UNKNOWN_OBJECT, "C1").say(), ())}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
@@ -120,3 +121,25 @@ def test_any_simple_expansion_is_found_again(values: list[str], literals: list[s
     template = "s:" + "".join(f"{text}{{v{i}}}" for i, text in enumerate(literals[: len(values)]))
     uri = "s:" + "".join(t + v for t, v in zip(literals, values, strict=False))
     assert Template.parse(template).matches(uri) is is_plain(uri)
+
+
+EXPRESSIONS = {  # expression -> what it expands to, as a regular expression
+    "{v}": "[^/?#]+",
+    "{+v}": ".+",
+    "{.v}": "(?:[.][^/?#]+)?",
+    "{/v}": "(?:/[^?#]+)?",
+    "{?v}": "(?:[?][^#]+)?",
+    "{#v}": "(?:#.+)?",
+}
+
+
+@given(
+    parts=st.lists(st.sampled_from([*EXPRESSIONS, "a", "b", "/", "?", "#", "ab"]), max_size=6),
+    tail=st.text("ab/?#", max_size=9),
+)
+def test_matching_equals_the_regular_expression_that_backtracks(
+    parts: list[str], tail: str
+) -> None:
+    template, uri = "s:" + "".join(parts), "s:" + tail
+    pattern = "s:" + "".join(EXPRESSIONS.get(part, re.escape(part)) for part in parts)
+    assert Template.parse(template).matches(uri) is (re.fullmatch(pattern, uri) is not None)

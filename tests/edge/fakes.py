@@ -42,7 +42,11 @@ NOW_US = 1_795_348_800_000_000
 STATE_KEY = bytes(range(32))
 ALICE = Principal("default", "alice", credential="key-alice")
 BOB = Principal("default", "bob", credential="key-bob")
-KEYS = {"alice-key": ALICE, "bob-key": BOB, "alice-other-key": Principal("default", "alice", credential="key-alice-2")}
+KEYS = {
+    "alice-key": ALICE,
+    "bob-key": BOB,
+    "alice-other-key": Principal("default", "alice", credential="key-alice-2"),
+}
 
 Upstream = Callable[[Call, Relay], Awaitable[Outcome]]
 
@@ -97,6 +101,10 @@ BASIC = (
 )  # fmt: skip
 
 
+def unseen_by(principal: Principal) -> set[str]:
+    return {"hidden", "docs"} if principal.subject == "bob" else {"hidden"}
+
+
 class FakeSnapshot:
     """Everybody sees everything but the server named hidden; bob does not see docs either."""
 
@@ -108,11 +116,9 @@ class FakeSnapshot:
         self, principal: Principal, definitions: Iterable[Definition]
     ) -> tuple[Definition, ...]:
         self.asked += 1
-        blind = {"hidden"} | ({"docs"} if principal.subject == "bob" else set())
+        unseen = unseen_by(principal)
         return tuple(
-            d
-            for d in definitions
-            if d.server not in blind and d.approval is Approval.APPROVED
+            d for d in definitions if d.server not in unseen and d.approval is Approval.APPROVED
         )
 
 
@@ -197,7 +203,7 @@ class FakePipeline:
 
 
 def _unusable(call: Call) -> Refused | None:
-    if call.definition is None or call.server == "hidden":
+    if call.definition is None or call.server in unseen_by(call.principal):
         return Refused(UNKNOWN_OBJECT)
     if call.definition.approval is Approval.QUARANTINED:
         return Refused(QUARANTINED)
@@ -208,7 +214,7 @@ def _unusable(call: Call) -> Refused | None:
 class Stand:
     """A border on fakes, with the handles to change what it stands on."""
 
-    settings: Settings = Settings(version="9.9")
+    settings: Settings = field(default_factory=lambda: Settings(version="9.9"))
     pipeline: FakePipeline = field(default_factory=FakePipeline)
     policies: FakePolicies = field(default_factory=FakePolicies)
     identity: FakeIdentity = field(default_factory=FakeIdentity)
@@ -353,7 +359,9 @@ class Knocker:
         """A modern tools/call."""
         return await self.ask("tools/call", {"name": name, "arguments": arguments or {}}, **meta)
 
-    async def ask(self, method: str, params: Mapping[str, Any] | None = None, **meta: Any) -> Response:
+    async def ask(
+        self, method: str, params: Mapping[str, Any] | None = None, **meta: Any
+    ) -> Response:
         body, headers = modern(self, method, params, **meta)
         return await self.raw(body, headers)
 

@@ -65,7 +65,7 @@ def serve_stdio(effects: Effects) -> None:
             sys.stdout.buffer.flush()
 
 
-def serve_http(effects: Effects, port_file: Path) -> None:
+def serve_http(effects: Effects) -> None:
     import uvicorn
     from starlette.applications import Starlette
     from starlette.requests import Request
@@ -78,7 +78,8 @@ def serve_http(effects: Effects, port_file: Path) -> None:
 
     app = Starlette(routes=[Route("/mcp", post, methods=["POST"])])
     listener = socket.create_server(("127.0.0.1", 0))
-    port_file.write_text(str(listener.getsockname()[1]))
+    sys.stdout.write(f"{listener.getsockname()[1]}\n")
+    sys.stdout.flush()
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", loop="uvloop"))
     server.run(sockets=[listener])
 
@@ -88,7 +89,7 @@ def main() -> None:
     if sys.argv[2] == "stdio":
         serve_stdio(effects)
     else:
-        serve_http(effects, Path(sys.argv[3]))
+        serve_http(effects)
 
 
 if __name__ == "__main__":

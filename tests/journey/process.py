@@ -35,18 +35,20 @@ class GatewayProcess:
     lines: list[dict[str, Any]] = field(default_factory=list)
     url: str = ""
     process: subprocess.Popen[bytes] = field(init=False)
+    _reader: threading.Thread = field(init=False)
     _served: Queue[str] = field(default_factory=Queue)
 
     def start(self) -> GatewayProcess:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "gateway.cli.main", "serve", "--config", str(self.config)],
+            [sys.executable, "-m", "gateway.cli", "serve", "--config", str(self.config)],
             cwd=ROOT,
             env={**os.environ, "CH_KEY": KEY, **self.environ},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
         )
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
         try:
             listen = self._served.get(timeout=START_S)
         except Empty:
@@ -71,13 +73,21 @@ class GatewayProcess:
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.wait(STOP_S)
+        self.wait()
+
+    def wait(self) -> int:
+        """The exit code, once everything it said was read."""
+        code = self.process.wait(STOP_S)
+        self._reader.join(STOP_S)
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+        return code
 
     def stop(self) -> int:
         """Drain it as a service would; returns its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(STOP_S)
+        return self.wait()
 
 
 @contextmanager
@@ -93,7 +103,7 @@ def gateway(config: Path, environ: Mapping[str, str] | None = None) -> Iterator[
 def customhouse(*arguments: str, environ: Mapping[str, str] | None = None) -> tuple[int, str, str]:
     """Run one command; its exit code, standard output and standard error."""
     done = subprocess.run(
-        [sys.executable, "-m", "gateway.cli.main", *arguments],
+        [sys.executable, "-m", "gateway.cli", *arguments],
         cwd=ROOT,
         env={**os.environ, "CH_KEY": KEY, **(environ or {})},
         capture_output=True,

@@ -168,7 +168,7 @@ def test_the_snapshot_gives_the_verdict_and_the_rule_that_casbin_gives(world: Wo
 
 
 @pytest.mark.slow
-@settings(max_examples=4_000, deadline=None, suppress_health_check=_LENIENT)
+@settings(max_examples=1_200, deadline=None, suppress_health_check=_LENIENT)
 @given(world=worlds())
 def test_the_snapshot_equals_casbin_over_many_more_policies(world: World) -> None:
     assert not disagrees(world)

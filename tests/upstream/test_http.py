@@ -10,7 +10,7 @@ from dataclasses import replace
 import anyio
 import pytest
 
-from gateway.domain.model import Approval, Client, Definition, Kind, Status
+from gateway.domain.model import Client, Status
 from gateway.upstream.catalogue import Interrupted
 from gateway.upstream.spec import HttpTransport, ServerSpec
 from tests.fakes import (
@@ -22,6 +22,7 @@ from tests.fakes import (
     http_response,
     http_spec,
     make_call,
+    make_definition,
     make_permit,
     with_params,
 )
@@ -100,9 +101,8 @@ async def test_arguments_that_the_schema_marks_are_mirrored_as_headers() -> None
         },
     }
     body = json.dumps({"name": "echo", "inputSchema": schema}).encode()
-    definition = Definition("fake", Kind.TOOL, "echo", "echo", body, "d", Approval.APPROVED)
     arguments = {"region": "z\u00fcrich\r\nX: y", "dry": True, "in": {"n": 7}}
-    call = make_call(arguments=arguments, definition=definition)
+    call = make_call(arguments=arguments, definition=make_definition(body))
     async with FakeUpstream() as server, border(http_spec(server.url)) as house:
         await house.call(call)
     headers = {k: v for k, v in server.asked[0].headers.items() if k.startswith("mcp-param-")}

@@ -12,7 +12,7 @@ from gateway.app.house import House, open_house
 from gateway.app.operations.faults import told
 from gateway.app.operations.table import OPERATIONS, UPSTREAM
 from gateway.config import Config
-from gateway.domain.operator import usage
+from gateway.domain.operator import OperationRefused, usage
 
 
 class Administration:
@@ -34,6 +34,8 @@ class Administration:
                 return await operation(self._house, author, args)
             async with self._one_at_a_time:
                 return await operation(self._house, author, args)
+        except OperationRefused:
+            raise
         except Exception as err:
             no = told(err)
             if no is None:

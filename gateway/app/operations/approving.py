@@ -13,11 +13,8 @@ from gateway.app.operations.entering import Change, conflict, enter_all, unknown
 from gateway.app.operations.places import object_of, place_from
 from gateway.domain.arguments import BadSchema, compile_schema
 from gateway.domain.model import Approval, Kind
-from gateway.domain.names import likenesses
 from gateway.domain.operator import Exit, OperationRefused, usage
 from gateway.store.registry import Pin, Place, Registry, pin_effect
-
-_CALLED_BY_NAME = (Kind.TOOL, Kind.PROMPT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +100,7 @@ def _approval(registry: Registry, place: Place, digest: str) -> _Approval:
     if pin is None:
         raise _changed(place, base.digest)
     _refuse_unusable(pin)
-    _refuse_look_alike(registry, base)
+    _refuse_look_alike(registry, place)
     return _Approval(base, pin)
 
 
@@ -122,28 +119,15 @@ def _refuse_unusable(pin: Pin) -> None:
         ) from err
 
 
-def _refuse_look_alike(registry: Registry, base: Pin) -> None:
+def _refuse_look_alike(registry: Registry, place: Place) -> None:
     """Of two names that read alike at most one is in use; the newcomer waits for the other to go."""
-    if base.place[1] not in _CALLED_BY_NAME:
-        return
-    own = set(likenesses(registry.wire_name(base.place)))
-    for other in registry.pins.values():
-        server, kind, _ = other.place
-        if kind is not base.place[1] or other.place == base.place or other.gone:
-            continue
-        if server not in registry.terms or own.isdisjoint(
-            likenesses(registry.wire_name(other.place))
-        ):
-            continue
-        newcomer = base.approval is Approval.QUARANTINED
-        if other.approval is Approval.APPROVED or (
-            newcomer and other.approval is Approval.PROPOSED
-        ):
-            raise conflict(
-                f"{object_of(base.place)} reads like {object_of(other.place)}",
-                "a model or a person would take one for the other",
-                "give one of the two servers another prefix, or leave one of the tools out",
-            )
+    other = registry.shadowed_by(place)
+    if other is not None:
+        raise conflict(
+            f"{object_of(place)} reads like {object_of(other)}",
+            "a model or a person would take one for the other",
+            "give one of the two servers another prefix, or leave one of the tools out",
+        )
 
 
 def _seen(row: Any) -> tuple[str, str, str]:

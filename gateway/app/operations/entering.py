@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-
-import anyio
+from typing import Any
 
 from gateway.app.house import House
 from gateway.domain.operator import Exit, OperationRefused
@@ -31,9 +30,12 @@ async def enter(house: House, change: Change, apply: Callable[[], object]) -> No
 
     Raises: LogUnavailable: nothing changed.
     """
-    with anyio.CancelScope(shield=True):
+
+    async def entered() -> None:
         await _durable(house, change)
         apply()
+
+    await _to_the_end(entered())
 
 
 async def enter_all(
@@ -43,12 +45,25 @@ async def enter_all(
 
     Raises: LogUnavailable: not all of them are; those that are, are in force.
     """
-    with anyio.CancelScope(shield=True):
+
+    async def entered() -> None:
         ends = await asyncio.gather(*(_durable(house, c) for c in changes), return_exceptions=True)
         apply([index for index, end in enumerate(ends) if end is None])
-    for end in ends:
-        if end is not None:
-            raise end
+        for end in ends:
+            if end is not None:
+                raise end
+
+    await _to_the_end(entered())
+
+
+async def _to_the_end(entering: Coroutine[Any, Any, None]) -> None:
+    """A task of its own, because cancelling the asker's must not come between entry and effect."""
+    task = asyncio.get_running_loop().create_task(entering)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 async def _durable(house: House, change: Change) -> None:

@@ -1,0 +1,171 @@
+"""Asking a policy without calling anything: may this agent do that, and why (not)?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.app.operations.reading import Reading
+from gateway.domain.model import (
+    Act,
+    Approval,
+    Call,
+    CallClass,
+    Definition,
+    Kind,
+    Principal,
+    Verdict,
+)
+from gateway.domain.operator import Exit, OperationRefused, usage
+from gateway.policy.explain import Explanation
+from gateway.policy.snapshot import Snapshot
+
+_USUAL_ACT: Mapping[Kind, Act] = {
+    Kind.TOOL: Act.CALL,
+    Kind.RESOURCE: Act.READ,
+    Kind.TEMPLATE: Act.READ,
+    Kind.PROMPT: Act.GET,
+    Kind.SERVER: Act.LIST,
+    Kind.ADMIN: Act.READ,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Who would do what, with which arguments, and when."""
+
+    agent: str
+    object: str
+    act: str = ""  # "": the usual one for the kind of object
+    arguments: str = "{}"
+    now_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What policy says, and what would stop the call beside it (rates and budgets are not asked)."""
+
+    explanation: Explanation
+    stopped: str = ""  # why, although policy may allow it
+
+    @property
+    def yes(self) -> bool:
+        return self.explanation.decision.verdict is Verdict.ALLOW and not self.stopped
+
+    def as_json(self) -> dict[str, Any]:
+        said = self.explanation
+        return {
+            "allowed": self.yes,
+            "verdict": str(said.decision.verdict),
+            "agent": said.subject,
+            "tenant": said.tenant,
+            "object": said.object,
+            "act": said.act,
+            "by": said.sentence,
+            "fix": said.fix,
+            "stopped": self.stopped,
+            "conditions": dict(said.decision.conditions),
+            "policy": said.decision.policy_version,
+            "matches": [{"place": m.rule.place, "rule": m.rule.text} for m in said.matches],
+            "nearest": [near.sentence for near in said.nearest],
+        }
+
+
+def ask(reading: Reading, snapshot: Snapshot, question: Question) -> Answer:
+    """Raises: OperationRefused: no such agent, or the question makes no sense."""
+    call = _call(reading, question)
+    return Answer(snapshot.explain(call, question.now_us), _stopped(reading, call))
+
+
+def visible(reading: Reading, snapshot: Snapshot, agent: str) -> tuple[Definition, ...]:
+    """Everything that *agent* finds in its lists. Raises: OperationRefused: no such agent."""
+    principal = _principal(reading, agent)
+    if reading.identity.agents[agent].disabled:
+        return ()
+    catalogue = reading.registry.catalogue
+    kinds = (Kind.TOOL, Kind.PROMPT, Kind.RESOURCE, Kind.TEMPLATE)
+    listed = [definition for kind in kinds for definition in catalogue.listing(kind)]
+    return snapshot.visible(principal, listed)
+
+
+def _call(reading: Reading, question: Question) -> Call:
+    kind, server, name = _object(question.object)
+    catalogue = reading.registry.catalogue
+    known = catalogue.resource if kind is Kind.RESOURCE else None
+    definition = known(server, name) if known else catalogue.find(server, kind, name)
+    return Call(
+        id="",
+        principal=_principal(reading, question.agent),
+        method="",
+        kind=kind,
+        server=server,
+        name=name,
+        act=_act(question.act, kind),
+        weight=CallClass.FULL,
+        arguments=_arguments(question.arguments),
+        definition=definition,
+    )
+
+
+def _stopped(reading: Reading, call: Call) -> str:
+    if reading.identity.agents[call.principal.subject].disabled:
+        return "the agent is disabled"
+    if call.kind in (Kind.SERVER, Kind.ADMIN):
+        return ""
+    if call.server not in reading.servers:
+        return f"there is no server {call.server!a:.60}"
+    if not reading.registry.catalogue.serves(call.server):
+        return f"server {call.server} is suspended"
+    if call.definition is None:
+        return "the server lists nothing of this name"
+    if call.definition.approval is not Approval.APPROVED:
+        return f"its definition is {call.definition.approval}, not approved"
+    return ""
+
+
+def _principal(reading: Reading, name: str) -> Principal:
+    agent = reading.identity.agents.get(name)
+    if agent is None:
+        raise OperationRefused(
+            f"there is no agent {name!a:.60}",
+            "nobody of this name is declared or registered",
+            "see: customhouse agent list",
+            Exit.USAGE,
+        )
+    return Principal(agent.tenant, agent.name, agent.team, frozenset(agent.roles))
+
+
+def _object(text: str) -> tuple[Kind, str, str]:
+    word, _, rest = text.partition("/")
+    if word == Kind.ADMIN and rest:
+        return Kind.ADMIN, "", rest
+    server, slash, name = rest.partition("/")
+    if slash and word in set(Kind):
+        return Kind(word), server, name
+    if word and rest:
+        return Kind.TOOL, word, rest
+    raise usage(
+        f"{text!a:.80} does not name an object",
+        "say SERVER/TOOL, or KIND/SERVER/NAME such as prompt/docs/summary, or admin/metrics",
+    )
+
+
+def _act(text: str, kind: Kind) -> Act:
+    if not text:
+        return _USUAL_ACT[kind]
+    try:
+        return Act(text)
+    except ValueError:
+        raise usage(f"there is no act {text!a:.40}", f"known are: {', '.join(Act)}") from None
+
+
+def _arguments(text: str) -> Mapping[str, Any]:
+    try:
+        arguments = json.loads(text)
+    except (ValueError, RecursionError):
+        arguments = None
+    if not isinstance(arguments, dict):
+        raise usage("the arguments are not a JSON object", """for example '{"amount": 20}'""")
+    return arguments

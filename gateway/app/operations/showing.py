@@ -1,0 +1,143 @@
+"""The registry as rows for people and programs; nothing in them is a secret."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+from gateway.app.operations.entering import unknown
+from gateway.app.operations.places import object_of, pin_row, place_of
+from gateway.app.operations.reading import Reading
+from gateway.config import Server
+from gateway.domain.budget import Budget, Limits
+from gateway.domain.model import Kind
+from gateway.store.identity import DECLARED, REGISTERED, Key
+from gateway.store.registry import Pin
+
+Row = dict[str, Any]
+
+
+def agent_rows(house: Reading) -> list[Row]:
+    return [
+        {
+            "name": agent.name,
+            "tenant": agent.tenant,
+            "team": agent.team,
+            "roles": sorted(agent.roles),
+            "disabled": agent.disabled,
+            "origin": agent.origin,
+            "limits": limits_said(agent.limits),
+        }
+        for _, agent in sorted(house.identity.agents.items())
+    ]
+
+
+def key_rows(house: Reading, now_us: int) -> list[Row]:
+    """The keys of the registry, and a line for each key that the file refers to."""
+    stored = sorted(house.identity.keys.values(), key=lambda key: (key.agent, key.issued_at_us))
+    rows = [_key_row(key, now_us) for key in stored]
+    for name, agent in sorted(house.config.agents.items()):
+        if agent.key:
+            row = {"id": agent.key, "agent": name, "state": "declared", "origin": DECLARED}
+            rows.append(row | {"issued_at_us": 0, "expires_at_us": 0, "revoked_at_us": 0})
+    return rows
+
+
+def _key_row(key: Key, now_us: int) -> Row:
+    state = "good" if key.is_good(now_us) else "expired"
+    return {
+        "id": key.id,
+        "agent": key.agent,
+        "state": "revoked" if key.revoked_at_us else state,
+        "issued_at_us": key.issued_at_us,
+        "expires_at_us": key.expires_at_us,
+        "revoked_at_us": key.revoked_at_us,
+        "origin": key.origin,
+    }
+
+
+def server_rows(house: Reading) -> list[Row]:
+    return [server_row(house, name) for name in sorted(house.servers)]
+
+
+def server_row(house: Reading, name: str) -> Row:
+    """One server. Raises: OperationRefused: there is none of this name."""
+    server = house.servers.get(name)
+    if server is None:
+        raise unknown("server", name, "see: customhouse server list")
+    pins = [pin for pin in house.registry.pins.values() if pin.place[0] == name]
+    return {
+        "name": name,
+        "prefix": server.prefix,
+        "target": _target(server),
+        "origin": DECLARED if name in house.config.servers else REGISTERED,
+        "suspended": name in house.registry.suspended,
+        "approve": str(server.approve),
+        "tools": list(server.tools),
+        "auth": server.auth,
+        "timeout_s": server.timeout_s,
+        "limits": limits_said(server.limits),
+        "definitions": dict(Counter("gone" if p.gone else str(p.approval) for p in pins)),
+    }
+
+
+def definition_rows(house: Reading, server: str | None = None) -> list[Row]:
+    """Every definition of every known server, or of one."""
+    if server is not None and server not in house.servers:
+        raise unknown("server", server, "see: customhouse server list")
+    known = sorted(house.registry.pins.values(), key=lambda pin: pin.place)
+    return [
+        _definition_row(house, pin)
+        for pin in known
+        if pin.place[0] in house.servers and server in (None, pin.place[0])
+    ]
+
+
+def find_pin(house: Reading, text: str) -> Pin:
+    """The definition that *text* names: SERVER/TOOL, KIND/SERVER/NAME, or a name on /mcp.
+
+    Raises: OperationRefused: there is none.
+    """
+    pins = house.registry.pins
+    if "/" not in text:
+        for kind in (Kind.TOOL, Kind.PROMPT):
+            definition = house.registry.catalogue.by_wire(kind, text)
+            if definition is not None:
+                return pins[definition.server, kind, definition.name]
+    pin = pins.get(place_of(text))
+    if pin is None or pin.place[0] not in house.servers:
+        raise unknown("definition", text, "see: customhouse tool list")
+    return pin
+
+
+def definition_shown(house: Reading, pin: Pin) -> Row:
+    """One definition with its bodies, decoded."""
+    row = _definition_row(house, pin) | {"body": json.loads(pin.body)}
+    if pin.approved_body:
+        row["approved_body"] = json.loads(pin.approved_body)
+    definition = house.registry.catalogue.find(*pin.place)
+    if definition is not None:
+        row["tags"] = sorted(definition.tags)
+        row["price_micros"] = definition.price_micros
+        row["max_result_tokens"] = definition.max_result_tokens
+    return row
+
+
+def limits_said(limits: Limits | None) -> list[str]:
+    """["60/min", "tokens 200k/day"]"""
+    if limits is None:
+        return []
+    said = [str(limits.rate)] if limits.rate else []
+    budgets = sorted(limits.budgets.items())
+    return said + [f"{meter} {Budget(amount, window)}" for (meter, window), amount in budgets]
+
+
+def _definition_row(house: Reading, pin: Pin) -> Row:
+    return pin_row(pin, house.registry.wire_name(pin.place)) | {"object": object_of(pin.place)}
+
+
+def _target(server: Server) -> str:
+    if server.url:
+        return server.url.partition("?")[0]  # some put a secret behind it
+    return f"python:{server.python}" if server.python else " ".join(server.command)

@@ -1,0 +1,130 @@
+"""customhouse agent: who may knock."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from gateway.cli.invocation import Invocation, changing, common
+from gateway.domain.operator import usage
+
+
+@click.group()
+def agent() -> None:
+    """Who may knock: agents, their tenant, team, roles and limits."""
+
+
+@agent.command("add")
+@click.argument("name")
+@click.option("--role", "roles", multiple=True, help="A role it gets; may be repeated.")
+@click.option("--team", help="The team it belongs to, for budgets.")
+@click.option("--tenant", help="Its tenant (default: its team's, else `default`).")
+@click.option("--rate", help="How often it may call, e.g. 60/min.")
+@click.option("--budget", "budgets", multiple=True, help="e.g. tokens=200k/day; may be repeated.")
+@changing
+@common
+def add(on: Invocation, name: str, budgets: tuple[str, ...], **given: Any) -> None:
+    """Register the agent NAME. It needs a key next: customhouse key issue NAME."""
+    given["roles"] = list(given["roles"])
+    done = on.change("agent.add", name=name, budget=_budget(budgets), **given)
+    if on.screen.as_json:
+        on.screen.value(done)
+        return
+    on.screen.line(f"added agent {name}")
+    on.screen.note(f"next: customhouse key issue {name}")
+
+
+@agent.command("list")
+@common
+def list_agents(on: Invocation) -> None:
+    """Every agent, declared or registered."""
+    from gateway.app.operations.showing import agent_rows
+
+    rows = agent_rows(on.reading())
+    if on.screen.as_json:
+        on.screen.value(rows)
+        return
+    on.screen.table(
+        ("AGENT", "TENANT", "TEAM", "ROLES", "STATE", "ORIGIN", "LIMITS"),
+        [
+            (
+                row["name"],
+                row["tenant"],
+                row["team"],
+                ",".join(row["roles"]),
+                "disabled" if row["disabled"] else "enabled",
+                row["origin"],
+                " ".join(row["limits"]),
+            )
+            for row in rows
+        ],
+    )
+    if not rows:
+        on.screen.note("no agents yet; add one: customhouse agent add NAME --role ROLE")
+
+
+@agent.command("disable")
+@click.argument("name")
+@changing
+@common
+def disable(on: Invocation, name: str, reason: str) -> None:
+    """Let nothing in under NAME, from now on. Open streams end within a second."""
+    _switched(on, on.change("agent.disable", name=name, reason=reason), "disabled")
+
+
+@agent.command("enable")
+@click.argument("name")
+@changing
+@common
+def enable(on: Invocation, name: str, reason: str) -> None:
+    """Let NAME in again, with the keys it had."""
+    _switched(on, on.change("agent.enable", name=name, reason=reason), "enabled")
+
+
+@agent.command("grant")
+@click.argument("name")
+@click.argument("role")
+@changing
+@common
+def grant(on: Invocation, name: str, role: str, reason: str) -> None:
+    """Give the agent NAME the role ROLE."""
+    _bound(on, on.change("agent.grant", name=name, role=role, reason=reason))
+
+
+@agent.command("withdraw")
+@click.argument("name")
+@click.argument("role")
+@changing
+@common
+def withdraw(on: Invocation, name: str, role: str, reason: str) -> None:
+    """Take the role ROLE from the agent NAME."""
+    _bound(on, on.change("agent.withdraw", name=name, role=role, reason=reason))
+
+
+def _switched(on: Invocation, done: Any, state: str) -> None:
+    if on.screen.as_json:
+        on.screen.value(done)
+        return
+    already = "" if done["changed"] else " already"
+    on.screen.line(f"agent {done['name']} is {state}{already}")
+
+
+def _bound(on: Invocation, done: Any) -> None:
+    if on.screen.as_json:
+        on.screen.value(done)
+        return
+    already = "" if done["changed"] else " already"
+    roles = ", ".join(done["roles"]) or "no roles"
+    on.screen.line(f"agent {done['name']} has{already}: {roles}")
+
+
+def _budget(written: tuple[str, ...]) -> dict[str, list[str]]:
+    """("tokens=200k/day", "calls=1000/day") -> {"tokens": ["200k/day"], ...}"""
+    budget: dict[str, list[str]] = {}
+    for one in written:
+        meter, equals, amount = one.partition("=")
+        if not equals:
+            raise usage(f"{one!a:.60} is not a budget", "say tokens=200k/day")
+        budget.setdefault(meter, []).append(amount)
+    return budget

@@ -1,0 +1,34 @@
+"""What commands can run into, as a person is told it."""
+
+from __future__ import annotations
+
+from gateway.domain.operator import Exit, OperationRefused
+
+
+def told(err: BaseException) -> OperationRefused | None:
+    """What to say of *err*; None for what nobody thought of."""
+    from gateway.app.operations import faults
+    from gateway.store.trail import NoLog, NotReadableHere
+
+    known = faults.told(err)
+    if known is not None:
+        return known
+    if isinstance(err, NoLog):
+        return OperationRefused(
+            str(err),
+            "no gateway has run on this data folder yet",
+            "run one: customhouse serve, or name another configuration with --config",
+            Exit.INVALID,
+        )
+    if isinstance(err, NotReadableHere | PermissionError):
+        return OperationRefused(
+            str(err),
+            "the data of a gateway belongs to its operators",
+            "run the command as the owner of the data folder",
+            Exit.NOT_OPERATOR,
+        )
+    if isinstance(err, OSError) and err.filename is not None:
+        return OperationRefused(
+            f"{err.filename}: {err.strerror}", "the file is needed", "look at it", Exit.INVALID
+        )
+    return None

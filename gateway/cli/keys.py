@@ -1,0 +1,81 @@
+"""customhouse key: API keys of agents."""
+
+from __future__ import annotations
+
+import click
+
+from gateway.cli.invocation import Invocation, changing, common, now_us
+
+
+@click.group()
+def key() -> None:
+    """API keys of agents: shown once, kept as digests, revoked at once."""
+
+
+@key.command("issue")
+@click.argument("agent")
+@click.option(
+    "--days", type=click.IntRange(0, 3650), default=90, show_default=True, help="0: for ever."
+)
+@changing
+@common
+def issue(on: Invocation, agent: str, days: int, reason: str) -> None:
+    """Make a key for AGENT and print it: the only time it can be seen."""
+    done = on.change("key.issue", agent=agent, days=days, reason=reason)
+    if on.screen.as_json:
+        on.screen.value(done)
+        return
+    on.screen.line(done["key"])
+    until = _until(done["expires_at_us"])
+    on.screen.note(f"key {done['id']} of agent {agent}, good {until}; it is not shown again")
+
+
+@key.command("list")
+@click.argument("agent", required=False)
+@common
+def list_keys(on: Invocation, agent: str | None) -> None:
+    """Every key, or those of AGENT. Keys of the configuration file are listed by reference."""
+    from gateway.app.operations.showing import key_rows
+
+    rows = [row for row in key_rows(on.reading(), now_us()) if agent in (None, row["agent"])]
+    if on.screen.as_json:
+        on.screen.value(rows)
+        return
+    on.screen.table(
+        ("KEY", "AGENT", "STATE", "ISSUED", "EXPIRES", "ORIGIN"),
+        [
+            (
+                row["id"],
+                row["agent"],
+                row["state"],
+                _day(row["issued_at_us"]),
+                _day(row["expires_at_us"]) or "never",
+                row["origin"],
+            )
+            for row in rows
+        ],
+    )
+
+
+@key.command("revoke")
+@click.argument("key_id", metavar="KEY")
+@changing
+@common
+def revoke(on: Invocation, key_id: str, reason: str) -> None:
+    """Make KEY worthless now; the beginning of its id is enough. Open streams end within a second."""
+    done = on.change("key.revoke", id=key_id, reason=reason)
+    if on.screen.as_json:
+        on.screen.value(done)
+        return
+    already = "" if done["changed"] else " already"
+    on.screen.line(f"key {done['id']} of agent {done['agent']} is revoked{already}")
+
+
+def _until(at_us: int) -> str:
+    return f"until {_day(at_us)}" if at_us else "until it is revoked"
+
+
+def _day(at_us: int) -> str:
+    from gateway.app.operations.describe import when
+
+    return when(at_us)[:16].replace("T", " ") if at_us else ""

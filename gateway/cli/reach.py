@@ -1,0 +1,150 @@
+"""Having an operation done: over the socket of the running server, else by owning the house briefly."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gateway.domain.operator import Exit, OperationRefused
+from gateway.edge.admin import (
+    MAX_ANSWER_BYTES,
+    OPERATION_S,
+    SOCKET,
+    address,
+    author_of,
+    operators_of,
+)
+
+if TYPE_CHECKING:
+    from gateway.config import Config
+
+BUSY_S = 3.0  # how long another owner of the folder may take to go, or to open its socket
+RETRY_S = 0.1
+CONNECT_S = 5.0
+
+
+def perform(config: Config, environ: Mapping[str, str], name: str, args: Mapping[str, Any]) -> Any:
+    """Have operation *name* done and return what became of it.
+
+    Raises: OperationRefused: it was not done. Whatever opening the house raises.
+    """
+    from gateway.store.engine import FolderInUse
+
+    until_s = time.monotonic() + BUSY_S
+    while True:
+        answer = ask(config.data_dir / SOCKET, name, args)
+        if answer is not None:
+            return _unpacked(answer)
+        try:
+            return _here(config, environ, name, args)
+        except FolderInUse:
+            # A server that is starting holds the lock and has no socket yet.
+            if time.monotonic() > until_s:
+                raise
+            time.sleep(RETRY_S)
+
+
+def ask(path: Path, name: str, args: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The server's answer, or None when none listens at *path*."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(CONNECT_S)
+        try:
+            with address(path) as place:
+                connection.connect(place)
+        except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
+            return None
+        except PermissionError as err:
+            raise _no_operator(path) from err
+        except OSError as err:
+            raise _silent(path, err) from err
+        try:
+            connection.settimeout(OPERATION_S + CONNECT_S)
+            _send(connection, {"op": name, "args": dict(args)})
+            return _received(connection)
+        except (OSError, ValueError) as err:
+            raise _silent(path, err) from err
+
+
+def _send(connection: socket.socket, request: Mapping[str, Any]) -> None:
+    with suppress(BrokenPipeError):  # refused before it was read: the answer says why
+        connection.sendall(json.dumps(request, separators=(",", ":")).encode() + b"\n")
+
+
+def _received(connection: socket.socket) -> Mapping[str, Any]:
+    line = bytearray()
+    while not line.endswith(b"\n"):
+        chunk = connection.recv(65_536)
+        if not chunk or len(line) > MAX_ANSWER_BYTES:
+            raise ValueError("the connection was closed before the answer")
+        line += chunk
+    answer = json.loads(line)
+    if not isinstance(answer, dict):
+        raise ValueError("the answer is not one")  # noqa: TRY004 - told to the operator as it is
+    return answer
+
+
+def _unpacked(answer: Mapping[str, Any]) -> Any:
+    if "ok" in answer:
+        return answer["ok"]
+    no = answer.get("refused", {})
+    said = [str(no.get(key, "")) for key in ("what", "why", "fix")]
+    code = no.get("exit_code", Exit.BUG)
+    raise OperationRefused(said[0], said[1], said[2], Exit(code if code in set(Exit) else Exit.BUG))
+
+
+def _here(config: Config, environ: Mapping[str, str], name: str, args: Mapping[str, Any]) -> Any:
+    """Own the house for one operation."""
+    import structlog
+
+    from gateway.app.logs import configure_logs
+    from gateway.app.operations.administration import owned
+
+    _refuse_strangers(config.data_dir)
+    if not structlog.is_configured():
+        configure_logs("warning")
+
+    async def once() -> Any:
+        async with owned(config, environ) as administration:
+            return await administration.operate(author_of(os.geteuid()), name, args)
+
+    try:
+        return asyncio.run(once())
+    except PermissionError as err:
+        raise _no_operator(config.data_dir) from err
+
+
+def _refuse_strangers(data_dir: Path) -> None:
+    """The same rule as on the socket, so that it does not matter whether a server runs."""
+    try:
+        operators = operators_of(data_dir)
+    except FileNotFoundError:
+        return  # it is about to be made, by its owner
+    except PermissionError as err:
+        raise _no_operator(data_dir) from err
+    if os.geteuid() not in operators:
+        raise _no_operator(data_dir)
+
+
+def _no_operator(path: Path) -> OperationRefused:
+    return OperationRefused(
+        f"uid {os.geteuid()} is not an operator of this gateway",
+        f"{path} belongs to somebody else, and only its owner and root may do this",
+        "run the command as one of them",
+        Exit.NOT_OPERATOR,
+    )
+
+
+def _silent(path: Path, err: Exception) -> OperationRefused:
+    return OperationRefused(
+        f"the gateway at {path} does not answer",
+        f"{type(err).__name__}: {err}; whether the operation took effect is in its log",
+        "look with: customhouse audit query kind:change, and at the gateway's own log",
+        Exit.UNREACHABLE,
+    )

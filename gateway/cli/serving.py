@@ -1,0 +1,55 @@
+"""customhouse serve: the gateway itself."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from gateway.cli.invocation import Invocation, common
+from gateway.domain.operator import Exit, OperationRefused
+
+
+@click.command()
+@common
+def serve(on: Invocation) -> None:
+    """Run the gateway until SIGTERM or SIGINT; both drain it. SIGHUP applies the policy folder.
+
+    Without a configuration it listens on loopback only and denies everything.
+    """
+    from gateway.app.serve import run
+
+    config = on.config
+
+    def ready(url: str) -> None:
+        on.screen.note(f"customhouse serves {url}/mcp")
+        on.screen.note(f"next: {_next(on)}")
+
+    try:
+        run(config, os.environ, ready)
+    except OSError as err:
+        if err.filename is None and err.errno is not None:
+            raise OperationRefused(
+                f"cannot listen on {config.listen}: {os.strerror(err.errno)}",
+                "another process may listen there already",
+                "stop it, or set another `listen` in the configuration",
+                Exit.CONFLICT,
+            ) from err
+        raise
+
+
+def _next(on: Invocation) -> str:
+    """The next command to type, for somebody who begins."""
+    config = on.config
+    if config.file is None:
+        return "customhouse init    (a configuration and a policy to begin with)"
+    house = on.reading()
+    if not house.servers:
+        return "customhouse server add time -- mcp-server-time"
+    if not config.policies.is_dir():
+        return "customhouse init    (a policy to begin with; without one everything is denied)"
+    if not house.identity.agents:
+        return "customhouse agent add NAME --role ROLE"
+    if not house.identity.keys and not any(agent.key for agent in config.agents.values()):
+        return f"customhouse key issue {min(house.identity.agents)}"
+    return "customhouse audit tail --follow"

@@ -1,0 +1,85 @@
+"""customhouse config: what the configuration says, and whether the house would open with it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from gateway.cli.invocation import Invocation, common, end
+from gateway.cli.screen import show_refused
+from gateway.domain.operator import Exit, OperationRefused
+
+if TYPE_CHECKING:
+    from gateway.config import Config
+
+
+@click.group()
+def config() -> None:
+    """The configuration: what holds, where it comes from, whether it is right."""
+
+
+@config.command("show")
+@common
+def show(on: Invocation) -> None:
+    """Every value that holds, and where it comes from. Secrets are shown as their references."""
+    settings = on.config.show()
+    if on.screen.as_json:
+        on.screen.value([setting._asdict() for setting in settings])
+        return
+    on.screen.table(("KEY", "VALUE", "ORIGIN"), settings)
+
+
+@config.command("check")
+@common
+def check(on: Invocation) -> None:
+    """Whether the gateway would open with it: secrets there, policy valid. Exit 3: it would not."""
+    read = on.config
+    problems = list(_problems(on, read))
+    if on.screen.as_json:
+        on.screen.value(
+            {"problems": [no.as_json() for no in problems], "warnings": list(read.warnings)}
+        )
+    else:
+        for no in problems:
+            show_refused(no, as_json=False)
+        for warning in read.warnings:
+            on.screen.note(f"warning: {warning}")
+        if not problems:
+            on.screen.line(f"{read.file or 'the defaults'}: nothing is wrong")
+    end(Exit.INVALID if problems else Exit.YES)
+
+
+def _problems(on: Invocation, read: Config) -> Iterator[OperationRefused]:
+    from gateway.app.operations.faults import told
+    from gateway.config import ConfigError, agent_keys, check_exposure, resolve
+
+    try:
+        agent_keys(read, os.environ)
+        house = on.reading()
+        check_exposure(read, sum(not key.revoked_at_us for key in house.identity.keys.values()))
+        _check_policy(on, read)
+    except Exception as err:
+        no = told(err)
+        if no is None:
+            raise
+        yield no
+    for name, server in read.servers.items():
+        references = [v for v in server.env.values() if v.startswith(("env:", "file:"))]
+        for reference in filter(None, (server.auth, *references)):
+            try:
+                resolve(reference, os.environ)
+            except ConfigError as err:
+                yield OperationRefused(f"server {name}: {err.what}", err.why, err.fix, Exit.INVALID)
+
+
+def _check_policy(on: Invocation, read: Config) -> None:
+    """Raises: PolicyInvalid."""
+    from gateway.policy.load import load
+
+    if read.policies.is_dir():
+        load(read.policies, on.reading().identity.bindings())
+    else:
+        on.screen.note(f"there is no folder {read.policies}: everything is denied")

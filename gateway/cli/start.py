@@ -1,0 +1,54 @@
+"""customhouse init: the files to begin with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from gateway.cli.invocation import Invocation, common
+from gateway.domain.operator import Exit, OperationRefused
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path), default=Path())
+@common
+def init(on: Invocation, folder: Path) -> None:
+    """Write customhouse.toml and policies/ into FOLDER (default: here). Nothing is overwritten."""
+    from gateway.cli.starter import files
+
+    # A policy that is there is somebody's: a file of ours in it could change what it allows.
+    kept_policy = (folder / "policies").exists()
+    written: list[str] = []
+    kept: list[str] = []
+    for name, content in files().items():
+        is_theirs = kept_policy and name.startswith("policies/")
+        done = not is_theirs and _write_new(folder / name, content)
+        (written if done else kept).append(name)
+    if on.screen.as_json:
+        on.screen.value({"folder": str(folder), "written": written, "kept": kept})
+        return
+    for name in written:
+        on.screen.line(f"wrote {folder / name}")
+    for name in kept:
+        on.screen.note(f"kept {folder / name}: it is there already")
+    on.screen.note("keys/ and data/ will appear beside them; keep both out of version control")
+    on.screen.note("next: customhouse serve")
+
+
+def _write_new(path: Path, content: str) -> bool:
+    """Write *path* unless something is there."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8") as file:
+            file.write(content)
+    except FileExistsError:
+        return False
+    except OSError as err:
+        raise OperationRefused(
+            f"{path} cannot be written: {err.strerror}",
+            "the files to begin with go there",
+            "name another folder: customhouse init FOLDER",
+            Exit.INVALID,
+        ) from err
+    return True

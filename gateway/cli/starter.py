@@ -1,0 +1,125 @@
+"""The files of a new house: a configuration that says what it could say, and a policy to grow from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+CONFIGURATION = """\
+# Customhouse. Everything that is commented out shows its default, or an example.
+# See what holds: customhouse config show      Check it: customhouse config check
+
+listen = "127.0.0.1:8080"       # beyond this machine only once agents have keys
+data_dir = "./data"             # the log and the registry; its owner is the operator
+keys_dir = "./keys"             # what signs and seals the log: back it up, never beside the data
+policies = "./policies"         # who may do what; put in force with: customhouse policy apply
+# allowed_hosts = ["tools.example.com"]
+# allowed_origins = ["https://app.example.com"]
+# log_level = "info"
+
+# -- servers: what agents may reach, once its definitions are approved ----------------------------
+# Also by command: customhouse server add time -- mcp-server-time
+
+# [servers.time]
+# command = ["mcp-server-time"]
+# approve = "first-seen"        # default "ask": a person approves (customhouse server approve time)
+
+# [servers.docs]
+# url = "https://docs.example.com/mcp"
+# auth = "env:DOCS_TOKEN"       # secrets by reference only: env:NAME or file:PATH
+# tools = ["get_*", "search_*"] # take in only these
+# tags = { "get_*" = ["file_read"] }
+# timeout_s = 60
+# limits = { rate = "600/min", budget = { calls = "10k/day" } }   # of each tool, per tenant
+
+# -- agents: who may knock ------------------------------------------------------------------------
+# Also by command: customhouse agent add report-bot --role reader; customhouse key issue report-bot
+
+# [agents.report-bot]
+# team = "reporting"
+# roles = ["reader"]
+# key = "env:REPORT_BOT_KEY"    # leave out when its keys are issued by command
+# rate = "60/min"
+# budget = { tokens = "200k/day", calls = "1000/day" }
+
+# [teams.reporting]
+# budget = { tokens = "1M/day" }
+
+# [tenants.default]
+# budget = { cost = "5M/month" } # integer micro-units; prices: [servers.docs] price = 200
+"""
+
+POLICY = """\
+# Who may do what. What no rule allows is denied, and a deny overrides every allow.
+#
+#   p, subject, tenant, object, act, condition, effect      subject: an agent, a role, or *
+#   g, member, role, tenant                                  member holds role
+#
+# Agents get their roles in customhouse.toml or with: customhouse agent grant NAME ROLE
+# Objects: tool/SERVER/NAME, resource/SERVER/URI, prompt/SERVER/NAME; * only as the last character.
+# After a change: customhouse policy check; customhouse policy test; customhouse policy apply
+
+# A guard rail for everybody: what is tagged `destructive` is not called by agents.
+p, *, *, tool/*, call, destructive, deny
+
+# A role to begin with: it may ask the server `time`, and nothing else. Nobody holds it yet.
+p, reader, default, tool/time/*, call, -, allow
+"""
+
+CONDITIONS = """\
+# Names for the condition column of policy.csv, joined there by + when several must hold.
+# What cannot be evaluated never satisfies an allow and never escapes a deny.
+
+[destructive]
+about = "the tool is tagged as destructive ([servers.X] tags in customhouse.toml)"
+tags = { has_any = ["destructive"] }
+
+# [small_refund]
+# about = "a refund of more than nothing and at most 50"
+# arguments = [{ at = "/amount", gt = 0, lte = 50 }]
+"""
+
+CASES = """\
+# Golden decisions: a policy that answers one of them otherwise is never put in force.
+
+[[case]]
+name = "a reader may ask the time"
+role = "reader"
+object = "tool/time/get_current_time"
+expect = "allow"
+
+[[case]]
+name = "a reader may do nothing else"
+role = "reader"
+object = "tool/desk/refund"
+expect = "deny"
+
+[[case]]
+name = "what is tagged destructive is denied whatever the role"
+role = "reader"
+object = "tool/time/set_clock"
+tags = ["destructive"]
+expect = "deny"
+"""
+
+
+def model() -> str:
+    """The one access model that the gateway is compiled for."""
+    from gateway.policy.casbin_model import EXPECTED
+
+    sections = (
+        f"[{section}]\n" + "".join(f"{key} = {value}\n" for key, value in keys.items())
+        for section, keys in EXPECTED.items()
+    )
+    head = "# The access model. The gateway refuses a folder with another one.\n\n"
+    return head + "\n".join(sections)
+
+
+def files() -> Mapping[str, str]:
+    """Relative path -> content, in the order in which they are written."""
+    return {
+        "customhouse.toml": CONFIGURATION,
+        "policies/model.conf": model(),
+        "policies/policy.csv": POLICY,
+        "policies/conditions.toml": CONDITIONS,
+        "policies/cases/first.toml": CASES,
+    }

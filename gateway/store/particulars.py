@@ -1,0 +1,64 @@
+"""What an entry says of a call: who and what, in pseudonyms, and what its commitment covers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.domain.model import Call, Principal
+from gateway.store.pseudonyms import (
+    CREDENTIAL,
+    OBJECT,
+    SERVER,
+    SUBJECT,
+    TEAM,
+    TENANT,
+    Pseudonyms,
+)
+
+
+class Particulars:
+    def __init__(self, pseudonyms: Pseudonyms) -> None:
+        self._of = pseudonyms.of
+
+    def of_principal(self, who: Principal) -> dict[str, Any]:
+        """The fields that name the caller."""
+        of = self._of
+        return {
+            "who": of(SUBJECT, who.subject),
+            "tenant": of(TENANT, who.tenant),
+            "team": of(TEAM, f"{who.tenant}/{who.team}") if who.team else "",
+            "cred": of(CREDENTIAL, who.credential),
+        }
+
+    def of_call(self, call: Call) -> dict[str, Any]:
+        """The fields that every entry about a call shares."""
+        # A server that is in no catalogue is the caller's invention: it stays in the payload.
+        known = bool(call.server) and (call.definition is not None or call.name == "*")
+        return {
+            **self.of_principal(call.principal),
+            "call": call.id,
+            "method": call.method,
+            "server": self._of(SERVER, call.server) if known else "",
+            "kind": call.kind,
+            "act": call.act,
+        }
+
+    def accounts(self, call: Call) -> tuple[str, ...]:
+        """Tenant, team, agent, tool; a tool's account is per tenant, one for what is not listed."""
+        who, of = call.principal, self._of
+        tool = call.definition.object if call.definition else f"{call.kind}/-"
+        return (
+            of(TENANT, who.tenant),
+            of(TEAM, f"{who.tenant}/{who.team}") if who.team else "",
+            of(SUBJECT, who.subject),
+            of(OBJECT, f"{who.tenant} {tool}"),
+        )
+
+
+def named(call: Call) -> bytes:
+    """What the commitment of an entry covers: the object and the parameters as sent on."""
+    lines = [
+        b"%s %s" % (key.encode("utf-8", "backslashreplace"), raw)
+        for key, raw in call.params.items()
+    ]
+    return b"\n".join((call.object.encode("utf-8", "backslashreplace"), *lines))

@@ -1,0 +1,204 @@
+"""The log as somebody reads it who does not own it: by time, by call, with the names behind ids."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.audit import entry as entries
+from gateway.store.engine import DATABASE, SCHEMA_HEAD, SchemaUnknown, reading, schema_version
+
+_ENDED_SO = """CASE kind WHEN 'intent' THEN EXISTS (
+    SELECT 1 FROM entries ended WHERE ended.call_id = entries.call_id
+    AND ended.call_id <> '' AND ended.kind = 'outcome' AND instr(ended.body, ?) > 0)
+    ELSE instr(body, ?) > 0 END"""
+MAX_NAMES = 100_000  # kept while reading; the table may hold millions of addresses
+
+
+class NoLog(Exception):
+    """There is no log in this data folder yet."""
+
+
+class NotReadableHere(Exception):
+    """This user may not read the data folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Which entries to look at: all conditions hold; none of an empty tuple means any."""
+
+    since_us: int = 0
+    until_us: int = 10**16
+    kinds: tuple[str, ...] = ()
+    containing: tuple[tuple[str, ...], ...] = ()  # of each group at least one stands in the entry
+    codes: tuple[str, ...] = ()  # one of these is the code of the entry, or of an intent's outcome
+
+
+def database_of(data_dir: Path) -> Path:
+    """The database in *data_dir*.
+
+    Raises: NoLog, NotReadableHere, SchemaUnknown: it cannot be read as it is.
+    """
+    database = data_dir / DATABASE
+    try:
+        database.stat()
+    except (FileNotFoundError, NotADirectoryError) as err:
+        raise NoLog(f"there is no log in {data_dir}") from err
+    except PermissionError as err:
+        raise NotReadableHere(f"{data_dir} cannot be read by this user") from err
+    if not os.access(database, os.R_OK):
+        raise NotReadableHere(f"{database} cannot be read by this user")
+    version = schema_version(database)
+    if version != SCHEMA_HEAD:
+        raise SchemaUnknown(f"the database is at {version!r}, this program reads {SCHEMA_HEAD!r}")
+    return database
+
+
+@contextmanager
+def opened(data_dir: Path) -> Iterator[Trail]:
+    """The log in *data_dir*, for reading. Raises: as `database_of`."""
+    with reading(database_of(data_dir)) as connection:
+        yield Trail(connection)
+
+
+class Trail:
+    """Reads entries, newest first or oldest first, and the tables beside them."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._names: dict[str, str] = {}
+
+    def size(self) -> int:
+        row = self._connection.execute("SELECT COALESCE(MAX(idx) + 1, 0) FROM entries").fetchone()
+        return int(row[0])
+
+    def newest_first(self, wanted: Slice) -> Iterator[entries.Entry]:
+        """Every entry of *wanted*, from the end of the log."""
+        where, values = self._where(wanted)
+        rows = self._connection.execute(
+            f"SELECT body FROM entries {where} ORDER BY idx DESC",  # noqa: S608 - made of constants
+            values,
+        )
+        for (body,) in rows:
+            yield entries.decode(body)
+
+    def after(self, leaf: int) -> Iterator[entries.Entry]:
+        """Every entry behind *leaf*, in order."""
+        rows = self._connection.execute(
+            "SELECT body FROM entries WHERE idx > ? ORDER BY idx", (leaf,)
+        )
+        for (body,) in rows:
+            yield entries.decode(body)
+
+    def entry(self, leaf: int) -> entries.Entry:
+        """The entry at *leaf*. Raises: LookupError: there is none."""
+        row = self._connection.execute("SELECT body FROM entries WHERE idx = ?", (leaf,)).fetchone()
+        if row is None:
+            raise LookupError(f"the log has no entry {leaf}")
+        return entries.decode(row[0])
+
+    def of_call(self, call_id: str) -> list[entries.Entry]:
+        """All that the log says of one call, in order."""
+        rows = self._connection.execute(
+            "SELECT body FROM entries WHERE call_id = ? AND call_id <> '' ORDER BY idx", (call_id,)
+        )
+        return [entries.decode(body) for (body,) in rows]
+
+    def calls_like(self, beginning: str, most: int) -> list[str]:
+        """The ids of calls that begin so, at most *most* of them."""
+        # Call ids are plain ASCII below "~".
+        rows = self._connection.execute(
+            "SELECT DISTINCT call_id FROM entries WHERE call_id >= ? AND call_id < ?"
+            " AND call_id <> '' LIMIT ?",
+            (beginning, beginning + "~", most),
+        )
+        return [str(row[0]) for row in rows]
+
+    def outcome_of(self, intent: entries.Intent) -> entries.Outcome | None:
+        """How the call of *intent* ended; None while it is in flight."""
+        return next(
+            (
+                entry
+                for entry in self.of_call(intent.call)
+                if isinstance(entry, entries.Outcome) and entry.intent == intent.i
+            ),
+            None,
+        )
+
+    # -- the tables beside the log ----------------------------------------------------------------
+
+    def name(self, pseudonym: str) -> str:
+        """The name behind *pseudonym*; the pseudonym itself when it was erased."""
+        if not pseudonym:
+            return ""
+        known = self._names.get(pseudonym)
+        if known is None:
+            row = self._connection.execute(
+                "SELECT name FROM pseudonyms WHERE id = ?", (pseudonym,)
+            ).fetchone()
+            known = str(row[0]) if row else pseudonym
+            if len(self._names) >= MAX_NAMES:
+                self._names.clear()
+            self._names[pseudonym] = known
+        return known
+
+    def pseudonym(self, kind: str, name: str) -> str:
+        """The id that stands for *name*; "" when it never occurred."""
+        row = self._connection.execute(
+            "SELECT id FROM pseudonyms WHERE kind = ? AND name = ?", (kind, name)
+        ).fetchone()
+        return str(row[0]) if row else ""
+
+    def pseudonyms(self, kind: str) -> Iterator[tuple[str, str]]:
+        """(id, name) of everything of one kind that ever occurred."""
+        rows = self._connection.execute("SELECT id, name FROM pseudonyms WHERE kind = ?", (kind,))
+        for pseudonym, name in rows:
+            yield str(pseudonym), str(name)
+
+    def payload(self, leaf: int) -> tuple[bytes, bytes] | None:
+        """(nonce, sealed) of what lies beside an entry; None when there is nothing, or no more."""
+        row = self._connection.execute(
+            "SELECT nonce, sealed FROM payloads WHERE leaf = ?", (leaf,)
+        ).fetchone()
+        return (bytes(row[0]), bytes(row[1])) if row else None
+
+    def policy_bundle(self, version: str) -> bytes | None:
+        """The policy files of one version, as they were stored."""
+        row = self._connection.execute(
+            "SELECT bundle FROM policy_versions WHERE version = ?", (version,)
+        ).fetchone()
+        return bytes(row[0]) if row else None
+
+    def _where(self, wanted: Slice) -> tuple[str, list[object]]:
+        first, end = self._bounds(wanted)
+        clauses, values = ["idx >= ? AND idx < ?"], list[object]([first, end])
+        if wanted.kinds:
+            clauses.append(f"kind IN ({_marks(wanted.kinds)})")
+            values += wanted.kinds
+        for group in wanted.containing:
+            # A scan in C: far cheaper than decoding an entry to find out that it is not meant.
+            clauses.append("(" + " OR ".join("instr(body, ?) > 0" for _ in group) + ")")
+            values += [text.encode() for text in group]
+        if wanted.codes:
+            clauses.append("(" + " OR ".join(_ENDED_SO for _ in wanted.codes) + ")")
+            values += [text for code in wanted.codes for text in [f'"{code}"'.encode()] * 2]
+        return "WHERE " + " AND ".join(clauses), values
+
+    def _bounds(self, wanted: Slice) -> tuple[int, int]:
+        """Times never go back along the log, so a span of time is a span of indexes."""
+        size = self.size()
+        first, end = (
+            self._connection.execute(
+                "SELECT COALESCE(MIN(idx), ?) FROM entries WHERE at >= ?", (size, at_us)
+            ).fetchone()[0]
+            for at_us in (wanted.since_us, wanted.until_us)
+        )
+        return int(first), int(end)
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ",".join("?" for _ in values)
