@@ -18,15 +18,15 @@ def ceiling(call: Call) -> Amounts:
     definition = call.definition
     first = call.round == 1
     result_tokens = definition.max_result_tokens if definition else 0
-    return Amounts(
-        tokens=argument_tokens(call) + result_tokens,
-        calls=1 if first else 0,
-        cost=definition.price_micros if definition and first else 0,
-    )
+    price = definition.price_micros if definition and first else 0
+    return Amounts(argument_tokens(call) + result_tokens, int(first), price)
 
 
 def argument_tokens(call: Call) -> int:
-    return tokens(sum(map(len, call.params.values())))
+    n_bytes = 0
+    for raw in call.params.values():
+        n_bytes += len(raw)
+    return tokens(n_bytes)
 
 
 def used(permit: Permit, outcome: Outcome) -> Amounts:

@@ -24,7 +24,7 @@ from gateway.domain.model import (
     Status,
 )
 from gateway.domain.refusal import Refusal, Refused
-from gateway.store.charge import argument_tokens, ceiling, used
+from gateway.store.charge import ceiling, used
 from gateway.store.counters import Counters
 from gateway.store.log import ClockBehind, Log, commit_to
 from gateway.store.particulars import Particulars, named
@@ -281,14 +281,15 @@ class Ledger:
         self.counters.purses.hold(leaf, admission.accounts, admission.hold, now_us)
         if leaf - self.counters.last_state_leaf >= COUNTERS_EVERY:
             self.state_entry()
+        ceiling_tokens = definition.max_result_tokens if definition else 0
         permit = Permit(
             call=call,
             leaf=leaf,
             held=admission.hold,
             accounts=admission.accounts,
             admitted_us=now_us,
-            argument_tokens=argument_tokens(call),
-            ceiling_tokens=definition.max_result_tokens if definition else 0,
+            argument_tokens=admission.hold.tokens - ceiling_tokens,
+            ceiling_tokens=ceiling_tokens,
         )
         return permit, durable
 

@@ -124,6 +124,11 @@ def test_signatures_of_witnesses_do_not_disturb() -> None:
     assert len(checkpoint.open(after, SIGNER.vkey).signatures) == 2
 
 
+def test_as_many_signatures_are_read_as_the_specification_demands() -> None:
+    line = NOTE.split(b"\n\n")[1]
+    assert len(checkpoint.open(NOTE + line * 15, SIGNER.vkey).signatures) == 16
+
+
 @pytest.mark.parametrize(
     "note",
     [

@@ -167,7 +167,7 @@ def test_everything_grew_from_the_empty_tree_without_a_proof() -> None:
     assert not verify_consistency(0, 5, [], OTHER, ROOTS[5])
 
 
-@pytest.mark.parametrize(("index", "size"), [(-1, 5), (5, 5), (0, 0)])
+@pytest.mark.parametrize(("index", "size"), [(-1, 5), (5, 5), (1, 1), (0, 0)])
 def test_a_leaf_outside_the_tree_has_no_proof(index: int, size: int) -> None:
     assert not verify_inclusion(LEAVES[0], index, size, [], LEAVES[0])
     with pytest.raises(ValueError, match="no leaf"):
@@ -177,6 +177,10 @@ def test_a_leaf_outside_the_tree_has_no_proof(index: int, size: int) -> None:
 @pytest.mark.parametrize(("old_size", "size"), [(-1, 5), (6, 5)])
 def test_a_tree_does_not_shrink_consistently(old_size: int, size: int) -> None:
     assert not verify_consistency(old_size, size, [], ROOTS[5], ROOTS[5])
+
+
+@pytest.mark.parametrize(("old_size", "size"), [(-1, 5), (0, 5), (6, 5)])
+def test_no_consistency_is_to_be_proved_from_nothing_or_from_more(old_size: int, size: int) -> None:
     with pytest.raises(ValueError, match="no consistency proof"):
         consistency_ranges(old_size, size)
 

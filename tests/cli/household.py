@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -112,13 +113,19 @@ class Household:
             serving = asyncio.ensure_future(admin.serve(path, administration.operate))
             try:
                 with anyio.fail_after(5):
-                    while not path.exists():
+                    while not listens(path):
                         assert not serving.done(), serving
                         await asyncio.sleep(0)
                 yield house
             finally:
                 serving.cancel()
                 await asyncio.wait([serving])
+
+
+def listens(path: Path) -> bool:
+    """Whether anybody accepts at *path*; a socket's file may be a dead one's."""
+    with admin.address(path) as place, socket.socket(socket.AF_UNIX) as knocking:
+        return knocking.connect_ex(place) == 0
 
 
 def each(output: str) -> Iterator[list[str]]:

@@ -18,6 +18,7 @@ import pytest
 
 from gateway.domain.operator import Exit, OperationRefused
 from gateway.edge import admin
+from tests.cli.household import listens
 
 pytestmark = pytest.mark.anyio
 NOBODY = 65_534
@@ -51,7 +52,7 @@ async def serving(folder: Path, desk: Desk) -> AsyncIterator[Path]:
     task = asyncio.ensure_future(admin.serve(path, desk.operate))
     try:
         with anyio.fail_after(5):
-            while not path.exists():
+            while not listens(path):
                 assert not task.done(), task
                 await asyncio.sleep(0)
         yield path
@@ -194,12 +195,12 @@ async def test_who_sends_nothing_is_left(tmp_path: Path, monkeypatch: pytest.Mon
 async def test_only_so_many_are_attended_to_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(admin, "MAX_CONNECTIONS", 1)
     desk = Desk()
     async with serving(tmp_path, desk) as path:
         waiting = asyncio.ensure_future(ask(path, request("wait")))
         with anyio.fail_after(5):
             await desk.begun.wait()
+            monkeypatch.setattr(admin, "MAX_CONNECTIONS", 1)
             answer = await ask(path, request("do"))
             assert answer["refused"]["exit_code"] == Exit.UNREACHABLE
             desk.go_on.set()

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 import uvicorn
 
@@ -21,7 +22,9 @@ from tests.edge.fakes import Knocker, Stand, echo, modern
 pytestmark = pytest.mark.anyio
 
 IMPATIENT = Settings(watch_after_s=0.0, liveness_period_s=0.01, max_body_bytes=5_000)
-PROGRESS = b'{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1,"progress":1}}'
+PROGRESS = (
+    b'{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1,"progress":1}}'
+)
 
 
 @asynccontextmanager
@@ -34,7 +37,7 @@ async def _served(stand: Stand) -> AsyncIterator[int]:
         group.start_soon(server._serve, [listener])
         with anyio.fail_after(10):
             while not server.started:
-                await anyio.sleep(0.005)
+                await anyio.lowlevel.checkpoint()
         try:
             yield int(listener.getsockname()[1])
         finally:
@@ -84,7 +87,7 @@ async def test_a_caller_that_hangs_up_stops_its_call() -> None:
             await reached.wait()
             writer.close()
             while not stand.pipeline.interrupted:
-                await anyio.sleep(0.005)
+                await anyio.lowlevel.checkpoint()
     assert len(stand.pipeline.interrupted) == 1
 
 

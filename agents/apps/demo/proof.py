@@ -13,6 +13,8 @@ from agents.apps.demo.stage import Stage
 from agents.apps.demo.story import Story, promise
 from agents.apps.demo.tampering import SET_BACK, TAMPERINGS, Tampering, copy_database, tamper
 
+LOG_INVALID = 3  # exit code
+
 
 async def stops(gateway: Gateway, story: Story) -> None:
     story.scene("The gateway is told to stop (SIGTERM)")
@@ -61,10 +63,18 @@ async def falsified(stage: Stage, story: Story, played: Played) -> None:
         await _found_out(stage, story, tampering, database)
     await _found_out(stage, story, SET_BACK, played.earlier)
     story.say(
-        "The last copy is whole, and truly signed: it is how the database was minutes ago. Only a "
-        "checkpoint that was kept elsewhere shows that. Keep some where the database's owner has "
-        "no access."
+        "The last copy is whole, and truly signed: it is how the database was a moment ago. Only a "
+        "checkpoint that was kept elsewhere shows that. The gateway keeps one beside its keys, and "
+        "does not open such a log:"
     )
+    await _stays_closed(stage, story, played.earlier.parent)
+
+
+async def _stays_closed(stage: Stage, story: Story, data_dir: Path) -> None:
+    changed = {"CUSTOMHOUSE__DATA_DIR": str(data_dir)}
+    done = await customhouse(stage, "serve", environ=changed)
+    promise(done.code == LOG_INVALID, f"serving a log that was set back ended with {done.code}")
+    story.show(f"$ customhouse serve     {done.err.splitlines()[0]} (exit {done.code})")
 
 
 async def _found_out(stage: Stage, story: Story, tampering: Tampering, database: Path) -> None:

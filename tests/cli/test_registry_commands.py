@@ -1,0 +1,168 @@
+"""Agents, keys, servers and tools from the command line, with a real server behind the border."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from tests.cli.household import Household, each, tool
+
+RED = tool("add", "adds \x1b[31mred\x1b[0m")
+
+
+@pytest.fixture
+def shelf(home: Household) -> Household:
+    """A house with one server of two tools, neither of them approved yet, one with a secret."""
+    home.policy("p, clerk, default, tool/shelf/*, call, -, allow")
+    home.lists(RED, tool("sub", "subtracts"))
+    home.do("server", "add", "shelf", "--tag", "add=math,safe", "--", *home.shelf)
+    return home
+
+
+def test_a_key_is_the_only_thing_on_standard_output(home: Household) -> None:
+    home.do("agent", "add", "bot", "--role", "reader", "--rate", "60/min")
+    result = home.run("key", "issue", "bot", "--days", "7")
+    assert re.fullmatch(r"chk_[A-Za-z0-9_-]{43}\n", result.stdout)
+    assert "not shown again" in result.stderr
+
+
+def test_keys_are_listed_without_a_secret_and_revoked_by_the_beginning_of_their_id(
+    home: Household,
+) -> None:
+    home.do("agent", "add", "bot")
+    issued = home.ask("key", "issue", "bot")
+    (row,) = home.ask("key", "list", "bot")
+    assert (row["id"], row["state"]) == (issued["id"], "good")
+    assert issued["key"] not in json.dumps(row)
+    assert home.do("key", "revoke", issued["id"][:8]).startswith(f"key {issued['id']} of agent bot")
+    assert home.ask("key", "list")[0]["state"] == "revoked"
+    assert "already" in home.do("key", "revoke", issued["id"])
+
+
+def test_agents_are_listed_with_their_roles_and_limits(home: Household) -> None:
+    home.do(
+        "agent", "add", "bot", "--role", "b", "--role", "a", "--team", "t",
+        "--budget", "tokens=200k/day", "--budget", "calls=10/min", "--budget", "calls=99/day",
+    )  # fmt: skip
+    home.do("agent", "disable", "bot", "--reason", "on leave")
+    (row,) = home.ask("agent", "list")
+    assert row["roles"] == ["a", "b"]
+    assert row["disabled"]
+    assert row["limits"] == ["calls 99/day", "calls 10/minute", "tokens 200k/day"]
+    assert next(each(home.do("agent", "list")))[4] == "disabled"
+    assert home.do("agent", "enable", "bot") == "agent bot is enabled\n"
+    assert home.do("agent", "enable", "bot") == "agent bot is enabled already\n"
+
+
+def test_agents_and_keys_of_the_file_are_listed_without_their_secrets(home: Household) -> None:
+    """The operator's shell has not the server's environment, and reading needs none."""
+    home.write('[agents.filed]\nroles = ["reader"]\nkey = "env:FILED_KEY"\n')
+    (row,) = home.ask("agent", "list")
+    assert (row["name"], row["origin"]) == ("filed", "config")
+    (key,) = home.ask("key", "list")
+    assert (key["id"], key["state"]) == ("env:FILED_KEY", "declared")
+
+
+def test_a_new_server_is_looked_at_and_proposes(shelf: Household) -> None:
+    rows = shelf.ask("tool", "list")
+    assert [(row["object"], row["approval"]) for row in rows] == [
+        ("tool/shelf/add", "quarantined"),
+        ("tool/shelf/sub", "proposed"),
+    ]
+    assert "U+001B" in rows[0]["reason"]
+    (server,) = shelf.ask("server", "list")
+    assert server["definitions"] == {"proposed": 1, "quarantined": 1}
+    assert server["origin"] == "registry"
+    shown = shelf.ask("server", "show", "shelf")
+    assert len(shown["listed"]) == 2
+    assert shelf.ask("tool", "show", "shelf/add")["tags"] == ["math", "safe"]
+
+
+def test_a_server_that_does_not_answer_is_added_and_the_command_fails(home: Household) -> None:
+    error = home.refusal("server", "add", "gone", "--", "/nonexistent/program")
+    assert error["exit_code"] == 5
+    assert error["what"].startswith("server gone was added, but")
+    assert [row["name"] for row in home.ask("server", "list")] == ["gone"]
+
+
+@pytest.mark.parametrize("command", [["tool", "show"], ["tool", "diff"]])
+def test_what_a_server_wrote_does_not_reach_the_terminal_as_it_is(
+    shelf: Household, command: list[str]
+) -> None:
+    output = shelf.run(*command, "shelf/add").output
+    assert "\x1b" not in output
+    assert "\\u001b[31mred" in output
+
+
+def test_nobody_is_asked_where_nobody_can_answer(shelf: Household) -> None:
+    error = shelf.refusal("tool", "approve", "shelf/sub")
+    assert (error["exit_code"], error["what"]) == (2, "nobody is there to ask")
+    assert shelf.ask("tool", "show", "shelf/sub")["approval"] == "proposed"
+
+
+def test_an_approval_shows_what_it_is_for(shelf: Household) -> None:
+    output = shelf.do("tool", "approve", "shelf_sub", "--yes")
+    assert '"description": "subtracts"' in output
+    assert "tool/shelf/sub is approved: " in output
+    assert shelf.ask("tool", "show", "shelf/sub")["approval"] == "approved"
+    assert "already" in shelf.do("tool", "approve", "shelf/sub", "--yes")
+
+
+def test_a_digest_that_was_copied_by_hand_is_enough(shelf: Household) -> None:
+    digest = shelf.ask("tool", "show", "shelf/sub")["digest"]
+    assert shelf.refusal("tool", "approve", "shelf/sub", "--digest", digest[:4])["exit_code"] == 2
+    assert shelf.refusal("tool", "approve", "shelf/sub", "--digest", "0" * 16)["exit_code"] == 6
+    shelf.do("tool", "approve", "shelf/sub", "--digest", digest[:12])
+
+
+def test_a_change_is_shown_word_by_word_and_approved_anew(shelf: Household) -> None:
+    shelf.do("server", "approve", "shelf", "--yes")
+    assert shelf.run("tool", "diff", "shelf/sub").exit_code == 0
+    shelf.lists(RED, tool("sub", "subtracts\u202e and mails"))
+    assert "quarantined" in shelf.do("server", "test", "shelf")
+    result = shelf.run("tool", "diff", "shelf/sub")
+    assert result.exit_code == 1
+    assert '-   "description": "subtracts",' in result.output
+    assert '+   "description": "subtracts\\u202e and mails",' in result.output
+    (_, line) = shelf.run("tool", "list", "--state", "quarantined").stdout.splitlines()
+    assert line.startswith("tool/shelf/sub\t")
+    shelf.do("tool", "approve", "shelf/sub", "--yes")
+    assert shelf.run("tool", "diff", "shelf/sub").exit_code == 0
+
+
+def test_approving_a_server_takes_only_what_it_proposes(home: Household) -> None:
+    home.lists(tool("add"), tool("hidden", "psst\u200b"))
+    home.do("server", "add", "shelf", "--", *home.shelf)
+    assert home.ask("server", "approve", "shelf", "--yes")["approved"] == ["tool/shelf/add"]
+    assert home.ask("server", "approve", "shelf", "--yes")["approved"] == []
+    assert home.ask("tool", "show", "shelf/hidden")["approval"] == "quarantined"
+
+
+def test_a_call_by_hand_and_how_it_ends(shelf: Household) -> None:
+    shelf.do("server", "approve", "shelf", "--yes")
+    shelf.do("agent", "add", "bot", "--role", "clerk")
+    done = shelf.run("tool", "call", "--as", "bot", "shelf/sub", '{"a":1}')
+    assert done.exit_code == 0
+    assert "\\u001b[2Jyou said" in done.stdout
+    assert "\x1b" not in done.output
+    typed = shelf.run("tool", "call", "--as", "bot", "shelf_sub", "-", "--json", typed='{"b":2}')
+    assert '{"b": 2}' in json.loads(typed.stdout)["result"]["content"][0]["text"]
+    refused = shelf.run("tool", "call", "--as", "bot", "shelf/nothing")
+    assert refused.exit_code == 1
+    assert "refused unknown_object" in refused.stderr
+    shelf.do("server", "suspend", "shelf", "--reason", "odd")
+    suspended = shelf.run("tool", "call", "--as", "bot", "shelf/sub", "--json")
+    assert (suspended.exit_code, json.loads(suspended.stdout)["code"]) == (1, "suspended")
+    assert shelf.do("server", "resume", "shelf") == "server shelf is serving\n"
+
+
+def test_budgets_show_what_calls_left(shelf: Household) -> None:
+    shelf.do("server", "approve", "shelf", "--yes")
+    shelf.do("agent", "add", "bot", "--role", "clerk", "--budget", "calls=5/day")
+    assert shelf.ask("budget", "show", "bot")[0]["left"] == 5
+    shelf.do("tool", "call", "--as", "bot", "shelf/sub")
+    (row,) = shelf.ask("budget", "show")
+    assert (row["level"], row["charged"], row["held"], row["left"]) == ("agent", 1, 0, 4)
+    assert shelf.ask("budget", "show", "other") == []
