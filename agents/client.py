@@ -38,8 +38,15 @@ REFUSAL_META = "io.customhouse/refusal"
 HIDDEN = "unknown_object"  # what the border calls everything that must not be told apart
 
 # The border's words for calls that did cross it.
-_CROSSED = frozenset(
-    {"upstream_timeout", "upstream_broken", "upstream_died", "result_too_large", "fault"}
+CROSSED = frozenset(
+    {
+        "upstream_timeout",
+        "upstream_broken",
+        "upstream_died",
+        "result_too_large",
+        "outcome_unwritten",
+        "fault",
+    }
 )
 _UNREACHABLE, _LOST = -1, -2  # JSON-RPC reserves -32768..-32000; a border's own codes are positive
 _TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -214,7 +221,7 @@ def _typed(err: MCPError) -> BorderError:
 
 def _no(sentence: str, machine: Mapping[str, Any]) -> BorderError:
     code = _text(machine, "code")
-    if code in _CROSSED:
+    if code in CROSSED:
         return CallFailed(sentence, code, _text(machine, "call_id"))
     return RefusedByBorder(sentence, machine)
 

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from time import perf_counter
 from typing import Protocol
 
 import anyio
 
-from gateway.domain.model import Call, Decision, Outcome, Permit, Principal, Relay, Reply
-from gateway.domain.refusal import POLICY_CHANGED, Refusal, Refused
+from gateway.domain.model import (
+    Call,
+    Decision,
+    Outcome,
+    Permit,
+    Principal,
+    Relay,
+    Reply,
+    Settlement,
+)
+from gateway.domain.refusal import OUTCOME_UNWRITTEN, POLICY_CHANGED, Refusal, Refused
 from gateway.metrics import Metrics
-from gateway.store.ledger import Ledger, StaleDecision
+from gateway.store.ledger import Ledger, LogUnavailable, StaleDecision
 from gateway.upstream.catalogue import Interrupted
 
 POLICY_TRIES = 3
@@ -48,13 +58,14 @@ class Pipeline:
     async def govern(self, call: Call, relay: Relay) -> Reply:
         """Take *call* across the border; its outcome is durable when this returns.
 
-        Raises: Refused: nothing was sent, and the refusal is in the log.
+        Raises: Refused: nothing was sent, and the refusal is in the log; or OUTCOME_UNWRITTEN: the
+        call was made, and its answer is withheld.
         A crash after admit leaves an orphan; recovery closes it as unknown, charged in full.
         """
         began_s = perf_counter()
         permit = await self._admitted(call)
         outcome = await self._invoked(permit, relay)
-        settlement = await self._ledger.settle(permit, outcome)
+        settlement = await self._settled(permit, outcome)
         took_s = perf_counter() - began_s
         self._metrics.called(call.server, outcome.status, took_s, outcome.upstream_s)
         return Reply(call, outcome, settlement)
@@ -72,7 +83,7 @@ class Pipeline:
             except Refused as refused:
                 self._metrics.refused(refused.refusal.id)
                 raise
-        raise Refused(POLICY_CHANGED, call.id)
+        raise await self._never_fresh(call)
 
     async def rate(self, call: Call) -> None:
         """Count a call that is never written singly. Raises: Refused: too many."""
@@ -97,12 +108,27 @@ class Pipeline:
             except Refused as refused:
                 self._metrics.refused(refused.refusal.id)
                 raise
-        raise Refused(POLICY_CHANGED, call.id)
+        raise await self._never_fresh(call)
+
+    async def _settled(self, permit: Permit, outcome: Outcome) -> Settlement:
+        try:
+            return await self._ledger.settle(permit, outcome)
+        except LogUnavailable as err:
+            self._metrics.refused(OUTCOME_UNWRITTEN.id)
+            raise Refused(OUTCOME_UNWRITTEN, permit.call.id) from err
+
+    async def _never_fresh(self, call: Call) -> Refused:
+        """The rules changed faster than the call could be decided: an entry, and a 503."""
+        refused = Refused(POLICY_CHANGED, call.id)
+        self._metrics.refused(refused.refusal.id)
+        await self._ledger.refuse(refused, call.principal, "", call.method)
+        return refused
 
     async def _invoked(self, permit: Permit, relay: Relay) -> Outcome:
         try:
             return await self._upstreams.invoke(permit, relay)
         except Interrupted as left:
-            with anyio.move_on_after(SETTLE_SHIELD_S, shield=True):
+            # A settle that fails leaves an orphan; recovery closes it. The caller is gone either way.
+            with suppress(LogUnavailable), anyio.move_on_after(SETTLE_SHIELD_S, shield=True):
                 await self._ledger.settle(permit, left.outcome)
             raise

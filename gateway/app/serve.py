@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -23,12 +24,15 @@ from gateway.edge import admin
 from gateway.edge.house import LOOPBACK_HOSTS, LOOPBACK_ORIGINS, Settings
 from gateway.edge.house import House as EdgeHouse
 from gateway.edge.http import Border
+from gateway.edge.wire import OneWrite
 from gateway.policy.finding import PolicyInvalid
+from gateway.store.engine import free_bytes
 
 DRAIN_S = 30
 FIRST_LOOK_S = 10.0
-FLUSH_S = 1.0
-DRAIN = "drain"
+TEND_S = 1.0
+MIN_FREE_BYTES = 256 * 1024 * 1024
+DRAIN, DISK = "drain", "disk"  # why the ledger is closed
 log = structlog.get_logger("customhouse.serve")
 
 
@@ -47,6 +51,9 @@ async def _serve(config: Config, environ: Mapping[str, str], ready: Callable[[st
         server = _Server(_uvicorn_config(edge), house)
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, lambda: loop.create_task(_reload(house)))
+        # What start-up made stays: the collector need not walk it again for every few calls.
+        gc.collect()
+        gc.freeze()
         host, port = listener.getsockname()[:2]
         ready(f"http://{host}:{port}")
         log.info("serving", listen=f"{host}:{port}", servers=len(house.servers))
@@ -66,7 +73,7 @@ async def _working(house: House) -> AsyncIterator[Border]:
             tasks = [
                 jobs.create_task(admin.serve(socket_path, Administration(house).operate)),
                 jobs.create_task(house.publisher.run()),
-                jobs.create_task(_flush(house)),
+                jobs.create_task(_tend(house)),
             ]
             await _first_look(house, jobs)
             tasks.append(jobs.create_task(discovery.run()))
@@ -119,7 +126,7 @@ def _uvicorn_config(app: Border) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="none",
-        http="httptools",
+        http=OneWrite,
         ws="none",
         lifespan="on",
         proxy_headers=False,
@@ -167,9 +174,13 @@ async def _reload(house: House) -> None:
         log.info("policy_applied", version=version)
 
 
-async def _flush(house: House) -> None:
-    """Write folded refusals once a second."""
+async def _tend(house: House) -> None:
+    """Once a second: write folded refusals, and look whether the disk has room for more calls."""
     while True:
-        await asyncio.sleep(FLUSH_S)
+        await asyncio.sleep(TEND_S)
         if not house.ledger.log.closed:
             house.ledger.refusals.flush(house.ledger.log.stamp())
+        if free_bytes(house.config.data_dir) < MIN_FREE_BYTES:
+            house.ledger.closed_by[DISK] = no.DISK_LOW
+        else:
+            house.ledger.closed_by.pop(DISK, None)

@@ -163,6 +163,8 @@ def _vkey(path: Path) -> Vkey:
 
     try:
         return Vkey.parse(path.read_text(encoding="ascii"))
+    except PermissionError:
+        raise  # told as what it is: not an operator
     except (OSError, UnicodeDecodeError, BadVkey) as err:
         raise OperationRefused(
             f"{path} is not a verifier key: {err}",

@@ -245,6 +245,11 @@ LOG_UNAVAILABLE = Refusal(
     "log_unavailable", 503, 50300, True,
     "The call could not be written to the log, so it was not made.", _REPEAT,
 )  # fmt: skip
+OUTCOME_UNWRITTEN = Refusal(
+    "outcome_unwritten", 503, 50306, False,
+    "The call was made, but its outcome could not be written to the log, so it is withheld.",
+    "Check whether the call took effect before repeating it.",
+)  # fmt: skip
 POLICY_CHANGED = Refusal(
     "policy_changed", 503, 50301, True,
     "The rules changed while the call was being decided.", _REPEAT,

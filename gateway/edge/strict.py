@@ -21,6 +21,7 @@ import msgspec
 from gateway.domain.refusal import MALFORMED, UNPARSABLE, Refused
 
 MAX_DEPTH = 64
+_MAX_ID_BYTES = 1024  # it is echoed, and kept while the request is open
 _MAX_FINITE_DIGITS = 308  # an integer with more may be beyond what a double can hold
 # The look-behind keeps this linear: only the first digit of a run is a place to begin.
 _LONG_DIGITS = re.compile(r"(?<![0-9])[0-9]{309}")
@@ -93,6 +94,8 @@ def _message(raw: _Raw, tree: Mapping[str, Any]) -> Message:
     # The exact type: True is an int to Python, and not to JSON-RPC.
     if type(key) is not str and type(key) is not int:
         raise _malformed("id must be a string or an integer")
+    if len(raw.id) > _MAX_ID_BYTES:
+        raise _malformed(f"id is longer than {_MAX_ID_BYTES} bytes")
     if raw.jsonrpc != "2.0":
         raise _malformed("jsonrpc must be 2.0")
     if "result" in tree or "error" in tree:

@@ -92,15 +92,19 @@ class Ledger:
         Raises: Refused: the refusal is logged. StaleDecision: nothing happened, decide again.
         A crash after return leaves an orphan; recovery closes it.
         """
+        await self._stop_when_closed(call)
         admission = self._admission(call, decision, ceiling(call))
         await self._stop_at_a_refusal(admission)
         permit, durable = self._intend(admission)
         try:
-            await asyncio.shield(durable)  # the intent is queued: leaving does not call it back
+            await durable
         except WriteFailed as err:
             raise Refused(no.LOG_UNAVAILABLE, call.id) from err
         except asyncio.CancelledError:
-            durable.add_done_callback(lambda done: self._never_sent(permit, done))
+            # The intent is queued: leaving does not call it back. What is put behind it is
+            # written after it, so it is durable when that is.
+            behind = self.log.carry_out(())
+            behind.add_done_callback(lambda done: self._never_sent(permit, done))
             raise
         self.in_flight[permit.leaf] = permit
         return permit
@@ -110,6 +114,7 @@ class Ledger:
 
         Raises: Refused, StaleDecision: as `admit`.
         """
+        await self._stop_when_closed(call)
         admission = self._admission(call, decision, Amounts())
         await self._stop_at_a_refusal(admission)
         self.counters.take_rate(admission.accounts, admission.limits, admission.now_us)
@@ -214,9 +219,16 @@ class Ledger:
 
     # -- checks -----------------------------------------------------------------------------------
 
-    def _admission(self, call: Call, decision: Decision, hold: Amounts) -> Admission:
+    async def _stop_when_closed(self, call: Call) -> None:
         for refusal in self.closed_by.values():
-            raise Refused(refusal, call.id)
+            refused = Refused(refusal, call.id)
+            if not self.log.closed:
+                written = self.refusals.of_call(call, None, refused, self.log.stamp())
+                if written is not None:
+                    await self._durable(written, call.id)
+            raise refused
+
+    def _admission(self, call: Call, decision: Decision, hold: Amounts) -> Admission:
         if decision.policy_version != self._policy_version():
             raise StaleDecision
         try:

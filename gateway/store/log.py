@@ -12,7 +12,7 @@ from gateway.audit.entry import Entry, encode
 from gateway.audit.merkle import Frontier, leaf_hash
 from gateway.store.entropy import Entropy
 from gateway.store.pseudonyms import Pseudonyms
-from gateway.store.writer import Effect, Write, WriteFailed, Writer
+from gateway.store.writer import Effect, Write, WriteFailed, Writer, fail
 
 Clock = Callable[[], int]  # microseconds since the epoch, UTC
 
@@ -78,7 +78,6 @@ class Log:
         body = encode(entry)  # before anything moves: a bad entry is our bug, not the log's end
         fresh = self._pseudonyms.take_fresh()
         done = asyncio.get_running_loop().create_future()
-        done.add_done_callback(_looked_at)
         self.next_leaf += 1
         self.last_us = max(self.last_us, entry.t)
         kind = _KIND[type(entry)]
@@ -91,22 +90,14 @@ class Log:
         if self.closed:
             return _refused()
         done = asyncio.get_running_loop().create_future()
-        done.add_done_callback(_looked_at)
         self._writer.put(Write(-1, 0, "", b"", "", b"", effects, done))
         return done
 
 
 def _refused() -> asyncio.Future[None]:
     done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    done.set_exception(WriteFailed("the log is closed"))
-    done.add_done_callback(_looked_at)
+    fail(done, WriteFailed("the log is closed"))
     return done
-
-
-def _looked_at(done: asyncio.Future[None]) -> None:
-    # A caller that left does not await its future; recovery deals with what failed.
-    if not done.cancelled():
-        done.exception()
 
 
 def commit_to(content: bytes) -> tuple[str, bytes]:

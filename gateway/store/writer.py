@@ -214,7 +214,13 @@ def _resolve(batch: list[Write], error: WriteFailed | None) -> None:
         if error is None:
             done.set_result(None)
         else:
-            done.set_exception(error)
+            fail(done, error)
+
+
+def fail(done: asyncio.Future[None], error: WriteFailed) -> None:
+    """Fail a future that perhaps nobody awaits any more: recovery deals with what it stood for."""
+    done.set_exception(error)
+    done.exception()  # looked at: asyncio need not warn
 
 
 def unseal(key: bytes, leaf: int, nonce: bytes, sealed: bytes) -> bytes:

@@ -224,20 +224,15 @@ class Connection(asyncio.Protocol):
         self._events = EventReader() if essence == b"text/event-stream" else None
 
     def _content_length(self, value: bytes) -> None:
+        self._framed = True  # a second framing is refused by the parser
         exchange = self._exchange
-        self._frame()
         if exchange is not None and int(value) > exchange.max_wire_bytes:
             exchange.count(exchange.max_wire_bytes + 1)  # as if read up to the bound and cut
 
     def _transfer_encoding(self, value: bytes) -> None:
-        self._frame()
+        self._framed = True
         if value.strip().lower() != b"chunked":
             self._problem = "the body has an unknown transfer encoding"
-
-    def _frame(self) -> None:
-        if self._framed:  # whoever reads it the other way sees another response
-            self._problem = "the body has two framings"
-        self._framed = True
 
     def _content_encoding(self, value: bytes) -> None:
         # We asked for identity. What expands while it is read is a bomb sooner or later.

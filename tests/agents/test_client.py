@@ -2,6 +2,7 @@ import anyio
 import pytest
 
 from agents.client import (
+    CROSSED,
     Border,
     CallFailed,
     DeadlinePassed,
@@ -116,6 +117,11 @@ async def test_a_call_that_may_have_taken_effect_never_counts_as_refused(row: Re
     failed = await failure_of(answering(Outcome(Status.FAILED, code=row.id)))
     assert failed.code == row.id
     assert failed.call_id
+
+
+def test_the_client_knows_every_refusal_that_leaves_the_effect_open() -> None:
+    open_ended = {row.id for row in no.BY_ID.values() if "took effect" in row.fix}
+    assert open_ended | {no.RESULT_TOO_LARGE.id, "fault"} == CROSSED
 
 
 async def test_an_error_of_the_server_itself_keeps_its_number() -> None:

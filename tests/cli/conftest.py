@@ -1,5 +1,5 @@
 """Every test gets a folder of its own."""
 
-from tests.cli.fixtures import blank, home, quiet
+from tests.cli.fixtures import blank, busy, busy_once, home, quiet, shelf, shelf_once
 
-__all__ = ["blank", "home", "quiet"]
+__all__ = ["blank", "busy", "busy_once", "home", "quiet", "shelf", "shelf_once"]

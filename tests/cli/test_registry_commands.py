@@ -7,18 +7,8 @@ import re
 
 import pytest
 
+from tests.cli.fixtures import RED
 from tests.cli.household import Household, each, tool
-
-RED = tool("add", "adds \x1b[31mred\x1b[0m")
-
-
-@pytest.fixture
-def shelf(home: Household) -> Household:
-    """A house with one server of two tools, neither of them approved yet, one with a secret."""
-    home.policy("p, clerk, default, tool/shelf/*, call, -, allow")
-    home.lists(RED, tool("sub", "subtracts"))
-    home.do("server", "add", "shelf", "--tag", "add=math,safe", "--", *home.shelf)
-    return home
 
 
 def test_a_key_is_the_only_thing_on_standard_output(home: Household) -> None:

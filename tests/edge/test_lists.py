@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.domain.model import Kind
+from gateway.edge.house import Settings
 from tests.edge.fakes import (
     BASIC,
     FakeSnapshot,
@@ -129,7 +130,7 @@ async def test_a_cursor_of_another_list_is_refused() -> None:
 
 
 async def test_the_cache_is_bounded() -> None:
-    stand = Stand(settings=Stand().settings.__class__(max_list_bytes=1))
+    stand = Stand(settings=Settings(max_list_bytes=1))
     async with stand.open() as alice:
         first = await alice.ask("tools/list")
         assert first.result["tools"] == (await alice.ask("tools/list")).result["tools"]

@@ -125,6 +125,9 @@ def test_no_bytes_at_all_raise_anything_but_a_refusal(body: bytes) -> None:
         pytest.param(b'{"jsonrpc":"2.0","id":true,"method":"a"}', "malformed", id="id true"),
         pytest.param(b'{"jsonrpc":"2.0","id":1.5,"method":"a"}', "malformed", id="id a fraction"),
         pytest.param(b'{"jsonrpc":"2.0","id":[1],"method":"a"}', "malformed", id="id a list"),
+        pytest.param(
+            b'{"jsonrpc":"2.0","id":"' + b"x" * 1100 + b'","method":"a"}', "malformed", id="id endless"
+        ),
         pytest.param(b'{"jsonrpc":"2.0","id":1,"method":1}', "malformed", id="method a number"),
         pytest.param(
             b'{"jsonrpc":"2.0","id":1,"method":"a","params":[1]}', "malformed", id="params a list"

@@ -60,7 +60,9 @@ def command_of(pid: int) -> str:
 
 
 async def test_killing_the_warden_kills_the_server_and_fails_its_calls() -> None:
-    transport = StdioTransport((sys.executable, "-S", str(SERVERS / "lines.py"), "modern"))
+    transport = StdioTransport(
+        (sys.executable, "-S", str(SERVERS / "lines.py"), "modern", "stubborn")
+    )
     async with border(ServerSpec("fake", transport)) as upstreams:
         outcome = await upstreams.call(make_call(name="descendants"))
         server, near, far = json.loads(json.loads(outcome.result)["content"][0]["text"])

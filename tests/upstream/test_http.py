@@ -12,6 +12,8 @@ import pytest
 
 from gateway.domain.model import Client, Status
 from gateway.upstream.catalogue import Interrupted
+from gateway.upstream.fetch import parse_target
+from gateway.upstream.pool import ConnectionPool
 from gateway.upstream.spec import HttpTransport, ServerSpec
 from tests.fakes import (
     Asked,
@@ -346,6 +348,22 @@ async def test_cancelling_a_call_that_waits_for_a_connection_sends_nothing() -> 
             assert (await first).status is Status.OK
             assert (await house.call()).status is Status.OK
     assert len(server.asked) == 2
+
+
+async def test_a_connection_given_to_one_who_left_goes_to_the_next() -> None:
+    async with FakeUpstream() as server:
+        target = parse_target(server.url, allow_private=True, carries_secret=False)
+        pool = ConnectionPool(target, 1, None)
+        deadline = asyncio.get_running_loop().time() + 5
+        only = await pool.open(deadline)
+        first, second = (asyncio.create_task(pool.open(deadline)) for _ in range(2))
+        await anyio.wait_all_tasks_blocked()
+        pool.freed(only)
+        first.cancel()  # it has been given the connection, and has not run since
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        assert await second is only
+        pool.close()
 
 
 async def test_an_anyio_cancel_scope_sees_the_interruption_as_its_own() -> None:

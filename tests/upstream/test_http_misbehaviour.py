@@ -91,6 +91,9 @@ BROKEN = {
     "length and chunks": raw(
         HEAD + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk(OK) + chunk(b"")
     ),
+    "chunks and length": raw(
+        HEAD + b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n" + chunk(OK) + chunk(b"")
+    ),
     "unknown transfer encoding": raw(
         HEAD + b"Transfer-Encoding: gzip, chunked\r\n\r\n" + chunk(OK)
     ),
@@ -257,6 +260,22 @@ async def test_bytes_on_an_idle_connection_are_never_the_answer_to_the_next_requ
         await house.call()
         second = await house.call()
     assert second.result == b'{"n": 2}'
+
+
+@pytest.mark.parametrize(
+    ("extra", "surplus"),
+    [("", b"HTTP/1.1 200 OK\r\nX: "), ("Connection: close\r\n", b"")],
+    ids=["the beginning of another response", "a promise to close"],
+)
+async def test_a_connection_is_not_used_again_after(extra: str, surplus: bytes) -> None:
+    async def behave(asked: Asked) -> None:
+        text = OK.replace(b"$ID", b"%d" % asked.id)
+        await asked.send(http_response(text, extra=extra) + surplus)
+
+    async with FakeUpstream(behave) as server, border(http_spec(server.url)) as house:
+        for _ in range(2):
+            assert (await house.call()).status is Status.OK
+    assert server.connections == 2
 
 
 async def test_a_failing_upstream_is_left_alone_until_a_probe_succeeds() -> None:

@@ -135,7 +135,8 @@ async def denied(story: Story, cast: Cast) -> tuple[str, str, str]:
 async def denied_by_condition(story: Story, cast: Cast) -> None:
     story.scene("Conditions look at the arguments")
     refusal = await cast.ops.may_not_refund("A-18", 180)
-    promise("small_refund" in refusal.sentence, "there is no word of the condition")
+    unmet = refusal.machine.get("condition")
+    promise(unmet == "small_refund", f"the unmet condition is said to be {unmet}")
     await cast.dev.may_not_branch("release/1.0")
     story.say("Both tools are in the lists of these agents, so the border may say why.")
 

@@ -1,0 +1,121 @@
+"""Policy from the command line: checked, tested, asked and put in force."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cli.household import Household
+
+REFUND = "p, clerk, default, tool/shelf/pay, call, small, allow"
+SMALL = '[small]\narguments = [{ at = "/amount", gt = 0, lte = 50 }]\n'
+
+
+def test_what_init_writes_is_valid_and_its_cases_pass(home: Household) -> None:
+    assert [f["level"] for f in home.ask("policy", "check")] == ["warning"]
+    assert [case["problem"] for case in home.ask("policy", "test")] == ["", "", ""]
+    home.do("agent", "add", "bot", "--role", "reader")
+    assert home.ask("policy", "check") == []  # somebody holds the role now
+
+
+def test_a_finding_says_where(home: Household) -> None:
+    home.policy(
+        "p, clerk, default, tool/*, call, -, allow", "p, clerk, default, tool/*, cal, -, deny"
+    )
+    result = home.run("policy", "check")
+    assert result.exit_code == 3
+    assert "error: policy.csv:2:" in result.stdout
+    assert "did you mean" in result.stdout
+
+
+def test_another_folder_is_checked_before_it_is_the_one(home: Household) -> None:
+    draft = home.folder / "draft"
+    (home.folder / "policies").rename(draft)
+    assert home.run("policy", "test", str(draft)).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "code", "said"),
+    [
+        pytest.param(
+            ["bot", "shelf/pay", "--arguments", '{"amount":20}'], 0, "yes", id="a small one"
+        ),
+        pytest.param(
+            ["bot", "shelf/pay", "--arguments", '{"amount":99}'], 1, "no", id="a large one"
+        ),
+        pytest.param(["bot", "shelf/pay"], 1, "no", id="without an amount"),
+        pytest.param(["guest", "tool/shelf/pay"], 1, "no", id="without the role"),
+        pytest.param(["bot", "shelf/nothing"], 1, "no", id="what is not there"),
+        pytest.param(["bot", "nowhere/pay"], 1, "no", id="where there is no server"),
+    ],
+)
+def test_may_i_is_an_answer_and_an_exit_code(
+    busy: Household, asked: list[str], code: int, said: str
+) -> None:
+    (busy.folder / "policies" / "conditions.toml").write_text(SMALL)
+    busy.policy(REFUND)
+    assert busy.run("policy", "can-i", *asked, "--draft").exit_code == code
+    busy.do("policy", "apply")
+    result = busy.run("policy", "can-i", *asked)
+    assert (result.exit_code, result.stdout) == (code, f"{said}\n")
+
+
+def test_an_edited_file_is_a_draft_until_it_is_applied(busy: Household) -> None:
+    asked = ["policy", "can-i", "guest", "shelf/pay"]
+    busy.policy("p, guest, default, tool/shelf/pay, call, -, allow")
+    assert busy.run(*asked).exit_code == 1
+    assert busy.run(*asked, "--draft").exit_code == 0
+    assert "is in force" in busy.do("policy", "apply")
+    assert busy.run(*asked).exit_code == 0
+    assert "already" in busy.do("policy", "apply")
+
+
+def test_an_invalid_folder_is_not_put_in_force(busy: Household) -> None:
+    busy.policy("p, bot, default, tool/*, call, missing, allow")
+    assert busy.refusal("policy", "apply")["exit_code"] == 3
+    assert busy.run("policy", "can-i", "bot", "shelf/fail").exit_code == 0
+
+
+def test_an_explanation_names_the_rule_or_the_nearest_one(busy: Household) -> None:
+    allowed = busy.do("policy", "explain", "bot", "shelf/fail")
+    assert "policy.csv:1 (p, clerk, default, tool/shelf/*, call, -, allow)" in allowed
+    denied = busy.ask("policy", "explain", "guest", "shelf/fail")
+    assert not denied["allowed"]
+    assert any("role 'clerk'" in near for near in denied["nearest"])
+
+
+def test_what_stands_beside_policy_is_said_as_well(busy: Household) -> None:
+    busy.do("server", "suspend", "shelf")
+    answer = busy.ask("policy", "explain", "bot", "shelf/fail")
+    assert (answer["verdict"], answer["allowed"]) == ("allow", False)
+    assert answer["stopped"] == "server shelf is suspended"
+    busy.do("server", "resume", "shelf")
+    busy.do("agent", "disable", "bot")
+    assert busy.run("policy", "can-i", "bot", "shelf/fail").exit_code == 1
+
+
+def test_an_agent_sees_what_it_may_use(busy: Household) -> None:
+    seen = busy.ask("policy", "can-i", "bot", "--list")
+    assert [row["object"] for row in seen] == ["tool/shelf/fail", "tool/shelf/pay"]
+    assert busy.run("policy", "can-i", "guest", "--list").exit_code == 1
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        pytest.param(["nobody", "shelf/pay"], id="no such agent"),
+        pytest.param(["bot", "pay"], id="no object"),
+        pytest.param(["bot", "shelf/pay", "--act", "fly"], id="no such act"),
+        pytest.param(["bot", "shelf/pay", "--arguments", "[1]"], id="arguments that are a list"),
+        pytest.param(["bot", "shelf/pay", "--at", "noon"], id="no time"),
+    ],
+)
+def test_a_question_that_makes_no_sense_is_a_usage_error(busy: Household, asked: list[str]) -> None:
+    assert busy.refusal("policy", "can-i", *asked)["exit_code"] == 2
+
+
+def test_before_a_gateway_ever_ran_the_files_answer(home: Household) -> None:
+    home.database.unlink()
+    home.write('[agents.bot]\nroles = ["reader"]\n[servers.time]\ncommand = ["x"]\n')
+    answer = home.ask("policy", "explain", "bot", "time/get_current_time")
+    assert answer["stopped"] == "the server lists nothing of this name"
+    assert any("reader" in row["rule"] for row in answer["matches"])

@@ -1,0 +1,186 @@
+"""From an empty folder to a running gateway, as a newcomer types it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from queue import Empty, Queue
+
+import pytest
+
+from gateway.cli.starter import files
+from tests.cli.household import Household
+
+ROOT = Path(__file__).parents[2]
+
+
+def environ(folder: Path) -> dict[str, str]:
+    del folder
+    return {
+        **{k: v for k, v in os.environ.items() if not k.startswith("CUSTOMHOUSE")},
+        "PYTHONPATH": str(ROOT),
+    }
+
+
+def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "gateway.cli", *arguments],
+        cwd=folder,
+        env=environ(folder),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@contextmanager
+def process(folder: Path, *arguments: str, stdout: bool = False) -> Iterator[Running]:
+    running = Running(folder, arguments, stdout=stdout)
+    try:
+        yield running
+    finally:
+        running.end()
+
+
+class Running:
+    """A command that goes on; its lines come through a queue, so that every wait is bounded."""
+
+    def __init__(self, folder: Path, arguments: tuple[str, ...], *, stdout: bool) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "gateway.cli", *arguments],
+            cwd=folder,
+            env=environ(folder),
+            stdout=subprocess.PIPE if stdout else subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL if stdout else subprocess.PIPE,
+            text=True,
+        )
+        self.lines: Queue[str] = Queue()
+        self._stream = self.process.stdout if stdout else self.process.stderr
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._stream is not None
+        for line in self._stream:
+            self.lines.put(line.rstrip("\n"))
+
+    def until(self, text: str) -> str:
+        """The first line that holds *text*."""
+        seen = []
+        try:
+            while text not in (line := self.lines.get(timeout=30)):
+                seen.append(line)
+        except Empty:
+            raise AssertionError(f"{text!r} did not come, but: {seen}") from None
+        return line
+
+    def end(self) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(40)
+        self._reader.join(10)
+        assert self._stream is not None
+        self._stream.close()
+        return code
+
+
+def test_init_writes_what_the_other_commands_accept(tmp_path: Path) -> None:
+    home = Household(tmp_path)
+    written = home.ask("init", str(tmp_path))["written"]
+    assert written == list(files())
+    assert home.do("config", "check").endswith("nothing is wrong\n")
+    assert home.run("policy", "test").exit_code == 0
+
+
+def test_init_overwrites_nothing_and_adds_nothing_to_a_policy_that_is_there(
+    tmp_path: Path,
+) -> None:
+    home = Household(tmp_path)
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "customhouse.toml").write_text("# mine\n")
+    done = home.ask("init", str(tmp_path))
+    assert done["written"] == []
+    assert (tmp_path / "customhouse.toml").read_text() == "# mine\n"
+    assert list((tmp_path / "policies").iterdir()) == []
+
+
+def test_config_show_says_where_each_value_comes_from(home: Household) -> None:
+    home.write('[servers.docs]\nurl = "https://docs.example/mcp?key=s3cret"\nauth = "env:TOKEN"\n')
+    home.environ["TOKEN"] = "s3cret"
+    rows = {row["key"]: row for row in home.ask("config", "show")}
+    assert rows["listen"]["origin"].startswith("customhouse.toml:")
+    assert rows["log_level"]["origin"] == "default"
+    assert "s3cret" not in json.dumps(rows)
+
+
+def test_config_check_names_a_secret_that_is_not_there(home: Household) -> None:
+    home.write('[servers.docs]\nurl = "https://docs.example/mcp"\nauth = "env:NO_SUCH_TOKEN"\n')
+    result = home.run("config", "check")
+    assert result.exit_code == 3
+    assert "server docs: env:NO_SUCH_TOKEN is not set" in result.stderr
+
+
+@pytest.mark.slow
+def test_serving_without_a_configuration_is_loopback_deny_all_and_says_what_to_type_next(
+    tmp_path: Path,
+) -> None:
+    with process(tmp_path, "serve") as serving:
+        assert "http://127.0.0.1:8080/mcp" in serving.until("customhouse serves")
+        assert "customhouse init" in serving.until("next: ")
+        assert command(tmp_path, "agent", "add", "bot").returncode == 0
+        answer = command(tmp_path, "policy", "can-i", "bot", "admin/metrics", "--json")
+        assert answer.returncode == 1
+    assert serving.process.returncode == 0
+    assert json.loads(command(tmp_path, "audit", "verify", "--json").stdout)["clean"]
+
+
+@pytest.mark.slow
+def test_a_newcomers_first_hour(home: Household) -> None:
+    """Serve, add, issue, look at the log: every step a process of its own, beside the server."""
+    folder = home.folder
+    home.lists()
+    with process(folder, "serve") as serving:
+        assert "server add" in serving.until("next: ")
+        added = command(folder, "server", "add", "shelf", "--", *home.shelf)
+        assert (added.returncode, added.stdout) == (0, "added server shelf\n")
+        assert command(folder, "agent", "add", "bot", "--role", "reader").returncode == 0
+        key = command(folder, "key", "issue", "bot").stdout.strip()
+        assert key.startswith("chk_")
+        second = command(folder, "serve")
+        assert (second.returncode, "owns" in second.stderr) == (6, True)
+        with process(folder, "audit", "tail", "--follow", stdout=True) as following:
+            following.until("key.issue")
+            assert command(folder, "agent", "disable", "bot").returncode == 0
+            following.until("agent.disable agent/bot")
+    assert serving.process.returncode == 0
+    assert command(folder, "audit", "verify").returncode == 0
+    for path in (folder / "data").iterdir():
+        assert key.encode() not in path.read_bytes()
+
+
+@pytest.mark.slow
+def test_output_that_nobody_reads_any_more_ends_quietly(busy: Household) -> None:
+    reading = subprocess.Popen(
+        [sys.executable, "-m", "gateway.cli", "audit", "tail", "-n", "10000", "--follow"],
+        cwd=busy.folder,
+        env=environ(busy.folder),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert reading.stdout is not None
+    assert reading.stderr is not None
+    assert reading.stdout.readline()
+    reading.stdout.close()
+    busy.do("agent", "disable", "bot")  # something more to write
+    assert reading.wait(30) == 141
+    assert reading.stderr.read() == ""
+    reading.stderr.close()
