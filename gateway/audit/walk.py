@@ -59,7 +59,7 @@ class Walk:
             if line is None:
                 self._leave_out(1)
                 continue
-            kinds[line[0]] += 1
+            kinds[line.kind] += 1
             for take in takes:
                 take(index, line, self.last_us)
 

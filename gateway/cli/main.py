@@ -62,7 +62,7 @@ class Root(LazyGroup):
         except (click.Abort, KeyboardInterrupt):
             click.echo("interrupted", err=True)
             return INTERRUPTED
-        except BrokenPipeError:
+        except (BrokenPipeError, SystemExit):  # click ends so when nobody reads the output
             # Nothing more can be written there, also not by the interpreter when it ends.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return BROKEN_PIPE

@@ -143,10 +143,7 @@ def apply(on: Invocation) -> None:
     if on.screen.as_json:
         on.screen.value(done)
         return
-    if done["changed"]:
-        on.screen.line(f"policy {done['version'][:12]} is in force: {done['rules']} rules", BOLD)
-    else:
-        on.screen.line(f"policy {done['version'][:12]} was in force already")
+    on.screen.line(f"policy {done['version'][:12]} is in force: {done['rules']} rules", BOLD)
     for warning in done["warnings"]:
         on.screen.note(warning)
     if not done["cases"]:

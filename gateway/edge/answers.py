@@ -21,6 +21,7 @@ from gateway.edge.lists import Lists
 from gateway.edge.methods import find_method
 from gateway.edge.reply import Answer, Identification, final_result, result_frame, upstream_state
 from gateway.edge.state import States
+from gateway.edge.strict import Message
 
 _GIVEN = frozenset({Status.OK, Status.TOOL_ERROR, Status.INPUT_REQUIRED})
 _NOBODY = Answer(499, b"")  # the caller has left; nobody reads this
@@ -46,7 +47,8 @@ class Answers:
         """
         asked = exchange.asked
         exchange.governed = True
-        asking = Asking(asked.message.id, asked.message.method, asked.client.modern)
+        message = asked.message
+        asking = Asking(message.id, message.method, asked.client.modern, _uri_asked(message))
         call_id = new_call_id(self._house.clock())
         try:
             return await self._governed(exchange, asking, call_id)
@@ -178,3 +180,8 @@ def log_fault(fault: BaseException, call_id: str) -> None:
     frames = traceback.extract_tb(fault.__traceback__)[-8:]
     places = [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
     log.error("edge_fault", call_id=call_id, error=type(fault).__name__, places=places)
+
+
+def _uri_asked(message: Message) -> str:
+    uri = message.params.get("uri") if message.method == "resources/read" else ""
+    return uri if isinstance(uri, str) else ""

@@ -38,6 +38,7 @@ class Asking:
     id: bytes
     method: str
     modern: bool
+    uri: str = ""  # of a resources/read: its refusal says again what was asked (SEP-2164)
 
 
 class _Error(msgspec.Struct):
@@ -51,7 +52,7 @@ def refused_answer(
     row = refused.shown
     if asking.method == "tools/call" and row.as_result:
         return Answer(HTTPStatus.OK, _refused_result(refused, asking, own, left), is_refusal=True)
-    body = _error_frame(asking.id or NO_ID, row.code, refused.say(), _machine(refused))
+    body = _error_frame(asking.id or NO_ID, row.code, refused.say(), _machine(refused), asking.uri)
     if asking.modern:
         return Answer(_STATUS_OF_CODE.get(row.code, row.http_status), body, is_refusal=True)
     status = row.http_status if row.http_status >= 500 else HTTPStatus.OK
@@ -108,8 +109,11 @@ def _machine(refused: Refused) -> dict[str, Any]:
     return {**refused.shown_detail, "code": refused.shown.id, "call_id": refused.call_id}
 
 
-def _error_frame(message_id: bytes, code: int, message: str, machine: dict[str, Any]) -> bytes:
-    error = {"code": code, "message": message, "data": {REFUSAL_META: machine}}
+def _error_frame(
+    message_id: bytes, code: int, message: str, machine: dict[str, Any], uri: str = ""
+) -> bytes:
+    data: dict[str, Any] = {"uri": uri} if uri else {}
+    error = {"code": code, "message": message, "data": {**data, REFUSAL_META: machine}}
     return b'{"jsonrpc":"2.0","id":%b,"error":%b}' % (message_id, msgspec.json.encode(error))
 
 

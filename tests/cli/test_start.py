@@ -21,8 +21,7 @@ from tests.cli.household import Household
 ROOT = Path(__file__).parents[2]
 
 
-def environ(folder: Path) -> dict[str, str]:
-    del folder
+def environ() -> dict[str, str]:
     return {
         **{k: v for k, v in os.environ.items() if not k.startswith("CUSTOMHOUSE")},
         "PYTHONPATH": str(ROOT),
@@ -33,7 +32,7 @@ def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "gateway.cli", *arguments],
         cwd=folder,
-        env=environ(folder),
+        env=environ(),
         capture_output=True,
         text=True,
         timeout=60,
@@ -57,7 +56,7 @@ class Running:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "gateway.cli", *arguments],
             cwd=folder,
-            env=environ(folder),
+            env=environ(),
             stdout=subprocess.PIPE if stdout else subprocess.DEVNULL,
             stderr=subprocess.DEVNULL if stdout else subprocess.PIPE,
             text=True,
@@ -171,7 +170,7 @@ def test_output_that_nobody_reads_any_more_ends_quietly(busy: Household) -> None
     reading = subprocess.Popen(
         [sys.executable, "-m", "gateway.cli", "audit", "tail", "-n", "10000", "--follow"],
         cwd=busy.folder,
-        env=environ(busy.folder),
+        env=environ(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -11,7 +11,7 @@ from agents.apps.demo.story import BrokenPromise, Story, promise, written
 from agents.client import Border, BorderError, DeadlinePassed, RefusedByBorder, Result
 
 CALL_S = 20.0
-IMPATIENT_S = 1.0
+IMPATIENT_S = 1.5
 TEXT = "one border is enough when one border is the only one"
 WORDS = 11
 
@@ -140,7 +140,7 @@ class OpsBot(Bot):
         except DeadlinePassed as passed:
             self.story.left(self.name, written("desk_slow_report", arguments), str(passed))
             return
-        raise BrokenPromise(f"a report of 30 s was there within {IMPATIENT_S:g}")
+        raise BrokenPromise(f"a report of 30 s was there within {IMPATIENT_S:g} s")
 
 
 def _in_one_line(result: Result) -> str:

@@ -79,10 +79,10 @@ async def _stays_closed(stage: Stage, story: Story, data_dir: Path) -> None:
 
 async def _found_out(stage: Stage, story: Story, tampering: Tampering, database: Path) -> None:
     report = await _report(stage, database)
-    found = {one["code"]: one["sentence"] for one in report["findings"]}
+    found = {one["code"]: one["sentence"] for one in reversed(report["findings"])}
     promise(not report["clean"], f"{tampering.what}: nobody noticed")
     promise(tampering.found_as in found, f"{tampering.what}: found as {list(found)}")
-    story.found(tampering.what, f"found: {', '.join(found)}")
+    story.found(tampering.what, f"found: {', '.join(reversed(found))}")
     story.show(found[tampering.found_as])
 
 
