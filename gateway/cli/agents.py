@@ -32,6 +32,7 @@ def add(on: Invocation, name: str, budgets: tuple[str, ...], **given: Any) -> No
         on.screen.value(done)
         return
     on.screen.line(f"added agent {name}")
+    _show_remarks(on, done)
     on.screen.note(f"next: customhouse key issue {name}")
 
 
@@ -117,6 +118,12 @@ def _bound(on: Invocation, done: Any) -> None:
     already = "" if done["changed"] else " already"
     roles = ", ".join(done["roles"]) or "no roles"
     on.screen.line(f"agent {done['name']} has{already}: {roles}")
+    _show_remarks(on, done)
+
+
+def _show_remarks(on: Invocation, done: Any) -> None:
+    for remark in done.get("remarks", ()):
+        on.screen.note(f"remark: {remark}")
 
 
 def _budget(written: tuple[str, ...]) -> dict[str, list[str]]:

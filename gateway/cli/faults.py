@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 from gateway.domain.operator import Exit, OperationRefused
 
 
@@ -26,6 +28,13 @@ def told(err: BaseException) -> OperationRefused | None:
             "the data of a gateway belongs to its operators",
             "run the command as the owner of the data folder",
             Exit.NOT_OPERATOR,
+        )
+    if isinstance(err, sqlite3.DatabaseError):
+        return OperationRefused(
+            f"the database cannot be read: {err}",
+            "it is damaged, or is none",
+            "see what is wrong: customhouse audit verify, and restore it from your backup",
+            Exit.INVALID,
         )
     if isinstance(err, OSError) and err.filename is not None:
         return OperationRefused(

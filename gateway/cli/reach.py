@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import os
+import pwd
 import socket
 import time
 from collections.abc import Mapping
@@ -106,18 +108,26 @@ def _here(config: Config, environ: Mapping[str, str], name: str, args: Mapping[s
     from gateway.app.logs import configure_logs
     from gateway.app.operations.administration import owned
 
+    author = author_of(_operator())
     _refuse_strangers(config.data_dir)
+    _become_owner(config.data_dir)
     if not structlog.is_configured():
         configure_logs("warning")
 
     async def once() -> Any:
         async with owned(config, environ) as administration:
-            return await administration.operate(author_of(os.geteuid()), name, args)
+            return await administration.operate(author, name, args)
 
     try:
         return asyncio.run(once())
     except PermissionError as err:
         raise _no_operator(config.data_dir) from err
+
+
+@functools.cache
+def _operator() -> int:
+    """Who typed the command, whoever the process has become since."""
+    return os.geteuid()
 
 
 def _refuse_strangers(data_dir: Path) -> None:
@@ -130,6 +140,25 @@ def _refuse_strangers(data_dir: Path) -> None:
         raise _no_operator(data_dir) from err
     if os.geteuid() not in operators:
         raise _no_operator(data_dir)
+
+
+def _become_owner(data_dir: Path) -> None:
+    """Root goes on as the owner of the folder, for good.
+
+    A file that root made there, such as the remembered checkpoint, could not be read by the gateway
+    when it starts again; and children of ours have no business with root's rights.
+    """
+    if os.geteuid() != 0 or not data_dir.exists():
+        return
+    owner = data_dir.stat()
+    if owner.st_uid == 0:
+        return
+    try:
+        os.initgroups(pwd.getpwuid(owner.st_uid).pw_name, owner.st_gid)
+    except KeyError:
+        os.setgroups([owner.st_gid])
+    os.setgid(owner.st_gid)
+    os.setuid(owner.st_uid)
 
 
 def _no_operator(path: Path) -> OperationRefused:

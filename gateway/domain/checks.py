@@ -40,6 +40,8 @@ def allowed(call: Call, standing: Standing) -> Refused | None:
     decision = standing.decision
     if decision.verdict is Verdict.ALLOW:
         return None
+    if call.definition is None and _needs_definition(call):
+        return Refused(refusal.UNKNOWN_OBJECT, call.id)  # for the log: nothing that is forbidden
     if not (decision.visible and pinned(call, standing) is None):
         return Refused(refusal.FORBIDDEN, call.id)
     unmet = "+".join(decision.unmet)
@@ -50,7 +52,7 @@ def pinned(call: Call, standing: Standing) -> Refused | None:
     """The definition that was decided on is still the approved one, on a server that serves."""
     if not standing.served:
         return Refused(refusal.SUSPENDED, call.id)
-    if call.kind not in _PINNED_KINDS or call.act is Act.LIST:
+    if not _needs_definition(call):
         return None
     now = standing.definition
     if call.definition is None or now is None:
@@ -62,6 +64,10 @@ def pinned(call: Call, standing: Standing) -> Refused | None:
     # Decided on another body (its tags may differ): the caller decides again with the new one.
     changed = now.digest != call.definition.digest
     return Refused(refusal.POLICY_CHANGED, call.id) if changed else None
+
+
+def _needs_definition(call: Call) -> bool:
+    return call.kind in _PINNED_KINDS and call.act is not Act.LIST
 
 
 def within_rate(call: Call, standing: Standing) -> Refused | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 SECOND_US = 1_000_000
 _PERIODS_US = {
@@ -24,12 +24,18 @@ class Rate:
 
     count: int
     period_us: int
+    # Between two calls at the steady pace; rounded up, so that the rate is never exceeded.
+    interval_us: int = field(init=False, compare=False)
+    # How far ahead of now a bucket may be: the burst, as time.
+    depth_us: int = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         if not 1 <= self.count <= _MAX_PER_SECOND * self.period_us // SECOND_US:
             raise ValueError(
                 f"a rate needs a count from 1 to {_MAX_PER_SECOND} per second, not {self.count}"
             )
+        object.__setattr__(self, "interval_us", -(-self.period_us // self.count))
+        object.__setattr__(self, "depth_us", self.interval_us * self.count)
 
     @classmethod
     def parse(cls, text: str) -> Rate:
@@ -41,16 +47,6 @@ class Rate:
 
     def __str__(self) -> str:
         return f"{self.count}/{_SPELLINGS.get(self.period_us, f'{self.period_us}us')}"
-
-    @property
-    def interval_us(self) -> int:
-        """Between two calls at the steady pace; rounded up, so that the rate is never exceeded."""
-        return -(-self.period_us // self.count)
-
-    @property
-    def depth_us(self) -> int:
-        """How far ahead of now a bucket may be: the burst, as time."""
-        return self.interval_us * self.count
 
 
 @dataclass(frozen=True, slots=True)

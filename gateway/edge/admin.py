@@ -144,7 +144,8 @@ class _Desk:
 
     def __init__(self, operate: Operate, operators: frozenset[int]) -> None:
         self._operate = operate
-        self._operators = operators
+        # Looked up once: where names of users come from a directory, that may take a while.
+        self._authors = {uid: author_of(uid) for uid in operators}
         self._connections = 0
         self._under_way: set[anyio.CancelScope] = set()
 
@@ -155,26 +156,35 @@ class _Desk:
             scope.deadline = min(scope.deadline, deadline)
 
     async def attend(self, connection: socket.socket) -> None:
+        """Answer one peer until it leaves. Whatever goes wrong with it ends there."""
+        self._connections += 1
+        try:
+            with connection:
+                await self._converse(connection)
+        except (OSError, asyncio.IncompleteReadError):
+            pass  # the peer left, or sends nothing: there is nobody to tell
+        except Exception:
+            log.exception("admin_fault")
+        finally:
+            self._connections -= 1
+
+    async def _converse(self, connection: socket.socket) -> None:
         uid = _uid_of(connection)
         reader, writer = await asyncio.open_unix_connection(
             sock=connection, limit=MAX_REQUEST_BYTES
         )
-        self._connections += 1
         try:
             no = self._not_attended(uid)
             if no is not None:
-                await _write(writer, {"refused": no.as_json()})
+                await _write(writer, _encoded({"refused": no.as_json()}))
                 return
-            while await self._one(reader, writer, author_of(uid)):
+            while await self._one(reader, writer, self._authors[uid]):
                 pass
-        except (OSError, TimeoutError, asyncio.IncompleteReadError):
-            pass  # the operator left, or sends nothing: there is nobody to tell
         finally:
-            self._connections -= 1
             writer.close()
 
     def _not_attended(self, uid: int) -> OperationRefused | None:
-        if uid not in self._operators:
+        if uid not in self._authors:
             log.warning("admin_refused", uid=uid)
             return OperationRefused(
                 f"uid {uid} is not an operator of this gateway",
@@ -200,10 +210,11 @@ class _Desk:
                 line = await reader.readuntil(b"\n")
         except asyncio.LimitOverrunError:
             no = usage(f"a request of more than {MAX_REQUEST_BYTES} bytes", "send less at once")
-            await _write(writer, {"refused": no.as_json()})
+            await _write(writer, _encoded({"refused": no.as_json()}))
             return False
         # An operation that has begun is finished, whatever becomes of the asker or of the server:
         # half of one would be an entry without its effect.
+        answer = _encoded({"refused": _unfinished().as_json()})
         with anyio.CancelScope(shield=True) as scope:
             scope.deadline = anyio.current_time() + OPERATION_S
             self._under_way.add(scope)
@@ -211,20 +222,18 @@ class _Desk:
                 answer = await self._answer(line, author)
             finally:
                 self._under_way.discard(scope)
-        if scope.cancelled_caught:
-            answer = {"refused": _unfinished().as_json()}
         await _write(writer, answer)
         return True
 
-    async def _answer(self, line: bytes, author: str) -> dict[str, Any]:
+    async def _answer(self, line: bytes, author: str) -> bytes:
         try:
             request = _parsed(line)
-            return {"ok": await self._operate(author, request.op, request.args)}
+            return _encoded({"ok": await self._operate(author, request.op, request.args)})
         except OperationRefused as no:
-            return {"refused": no.as_json()}
+            return _encoded({"refused": no.as_json()})
         except Exception as err:  # a fault of ours must not end the server
             log.exception("admin_fault", author=author)
-            return {"refused": _fault(err).as_json()}
+            return _encoded({"refused": _fault(err).as_json()})
 
 
 def _uid_of(connection: socket.socket) -> int:
@@ -241,13 +250,16 @@ def _parsed(line: bytes) -> _Request:
     return request
 
 
-async def _write(writer: asyncio.StreamWriter, answer: Mapping[str, Any]) -> None:
+def _encoded(answer: Mapping[str, Any]) -> bytes:
     line = json.dumps(answer, separators=(",", ":"), allow_nan=False).encode()
-    if len(line) > MAX_ANSWER_BYTES:
-        no = usage(f"an answer of more than {MAX_ANSWER_BYTES} bytes", "ask for less")
-        line = json.dumps({"refused": no.as_json()}).encode()
+    if len(line) <= MAX_ANSWER_BYTES:
+        return line + b"\n"
+    return _encoded({"refused": usage("the answer is too long", "ask for less").as_json()})
+
+
+async def _write(writer: asyncio.StreamWriter, line: bytes) -> None:
     async with asyncio.timeout(WRITE_S):
-        writer.write(line + b"\n")
+        writer.write(line)
         await writer.drain()
 
 

@@ -18,7 +18,14 @@ import msgspec
 
 from gateway.domain.model import Reply, Status
 from gateway.domain.refusal import BY_ID, UNKNOWN_OBJECT, UPSTREAM_BROKEN, Refused
-from gateway.edge.reply import CALL_META, SERVER_INFO_META, Answer, Identification, result_frame
+from gateway.edge.reply import (
+    CALL_META,
+    OWN_META_PREFIX,
+    SERVER_INFO_META,
+    Answer,
+    Identification,
+    result_frame,
+)
 
 REFUSAL_META = "io.customhouse/refusal"
 INTERNAL_ERROR = -32603
@@ -39,6 +46,9 @@ class Asking:
     method: str
     modern: bool
     uri: str = ""  # of a resources/read: its refusal says again what was asked (SEP-2164)
+
+
+_MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class _Error(msgspec.Struct):
@@ -72,10 +82,24 @@ def failed_answer(reply: Reply, asking: Asking, own: Identification) -> Answer:
     """The answer when the upstream did not give a result: its own error, or what went wrong."""
     outcome = reply.outcome
     if outcome.status is Status.RPC_ERROR:
-        body = b'{"jsonrpc":"2.0","id":%b,"error":%b}' % (asking.id, outcome.error)
-        return Answer(_status_of(outcome.error) if asking.modern else HTTPStatus.OK, body)
+        error = _not_ours(outcome.error)
+        body = b'{"jsonrpc":"2.0","id":%b,"error":%b}' % (asking.id, error)
+        return Answer(_status_of(error) if asking.modern else HTTPStatus.OK, body)
     row = BY_ID.get(outcome.code, UPSTREAM_BROKEN)
     return refused_answer(Refused(row, reply.call.id), asking, own, reply.settlement.left)
+
+
+def _not_ours(error: bytes) -> bytes:
+    """An upstream's error, raw, but for what it says in the gateway's name."""
+    try:
+        members = _MEMBERS.decode(error)
+        data = _MEMBERS.decode(members["data"])
+    except (msgspec.DecodeError, ValueError, KeyError, RecursionError):
+        return error  # no data, or none that a client could take for ours
+    kept = {key: raw for key, raw in data.items() if not key.startswith(OWN_META_PREFIX)}
+    if len(kept) == len(data):
+        return error
+    return msgspec.json.encode({**members, "data": kept})
 
 
 def fault_answer(asking: Asking, call_id: str) -> Answer:

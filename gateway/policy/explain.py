@@ -116,6 +116,8 @@ def _nearest(snapshot: Snapshot, call: Call, facts: Facts, names: frozenset[str]
             continue
         missed = [part for part in _missed(rule, call, names) if part]
         if not missed:
+            if not any(snapshot.conditions[name].unmet(facts) for name in rule.conditions):
+                continue  # it matches whole; a deny stands above it
             missed = ["condition"]
         if len(missed) == 1 and (missed != ["object"] or _same_server(wanted, rule.object)):
             near = Near(rule, missed[0], _near_sentence(snapshot, call, facts, rule, missed[0]))

@@ -73,9 +73,6 @@ class StdioConnector:
             self._answer_waiting(unreachable("the server was taken away"))
 
     async def run(self, exchange: Exchange) -> Outcome:
-        if self._transport.auth_missing:
-            sentence = "a configured credential could not be read"
-            raise UpstreamFailed(refusal.CREDENTIAL_MISSING.id, sentence)
         session = self._session
         if session is None or session.over.is_set():
             session = await self._live(exchange.deadline)
@@ -106,6 +103,9 @@ class StdioConnector:
         loop = asyncio.get_running_loop()
         if not self._has_owner:
             raise unreachable("the server was taken away")
+        if self._transport.auth_missing:
+            sentence = "a configured credential could not be read"
+            raise UpstreamFailed(refusal.CREDENTIAL_MISSING.id, sentence)
         if loop.time() < self._not_before_s:
             raise self._left_alone()
         turn: asyncio.Future[Session] = loop.create_future()

@@ -56,6 +56,11 @@ def with_tampered_log(home: Household) -> None:
         connection.execute("UPDATE entries SET body = replace(body, '1', '2') WHERE idx = 1")
 
 
+def with_damaged_database(home: Household) -> None:
+    with_agent(home)
+    home.database.write_bytes(b"SQLite format 3\0" + b"\xff" * 8_000)
+
+
 ENDS = [
     pytest.param(nothing, "config check", 0, id="0 a configuration that is right"),
     pytest.param(nothing, "policy test", 0, id="0 cases as expected"),
@@ -77,6 +82,8 @@ ENDS = [
     pytest.param(with_broken_policy, "config check", 3, id="3 an invalid policy is one of it"),
     pytest.param(with_broken_policy, "agent add bot", 3, id="3 no house with such a policy"),
     pytest.param(with_lost_key, "agent add other", 3, id="3 the signing key is gone"),
+    pytest.param(with_damaged_database, "agent list", 3, id="3 a damaged database"),
+    pytest.param(with_damaged_database, "audit verify", 3, id="3 nothing that can be verified"),
     pytest.param(nothing, "audit verify", 3, id="3 nothing to verify yet"),
     pytest.param(nothing, "audit verify --copy no.db", 3, id="3 no such copy"),
     pytest.param(nothing, "server add x -- /nonexistent/x", 5, id="5 a server does not answer"),

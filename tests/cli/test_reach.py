@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import anyio
@@ -20,15 +23,21 @@ from tests.cli.household import Household, each
 pytestmark = pytest.mark.anyio
 NOBODY = 65_534
 # Everything is imported first: somebody else may not be able to read where Python is installed.
-AS_NOBODY = """
-import os, sys
+IMPORTED = """
+import concurrent.futures.thread, os, sys
 import gateway.app.operations.administration, gateway.app.operations.showing, gateway.audit.verify
 import gateway.cli.agents, gateway.cli.audit, gateway.cli.faults, gateway.cli.reach
 import gateway.app.operations.reading, gateway.app.operations.search
-os.setgroups([]); os.setgid({0}); os.setuid({0})
 from gateway.cli.main import main
+"""
+AS_ROOT = IMPORTED + "main(sys.argv[1:])"
+AS_NOBODY = (
+    IMPORTED
+    + f"""
+os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})
 main(sys.argv[1:])
 """
+)
 
 
 def kinds(home: Household) -> list[str]:
@@ -106,36 +115,53 @@ def test_a_server_that_says_nothing_is_unreachable(
         assert home.refusal("agent", "add", "bot")["exit_code"] == 5
 
 
+@pytest.fixture
+def among_others(home: Household) -> Iterator[Household]:
+    """A house in a folder that anybody may enter: those of the test runner are its owner's alone."""
+    home.do("agent", "add", "bot")
+    with tempfile.TemporaryDirectory(prefix="customhouse-") as made:
+        folder = Path(made)
+        shutil.copytree(home.folder, folder, dirs_exist_ok=True)
+        folder.chmod(0o755)
+        yield Household(folder)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 @pytest.mark.parametrize(
     "arguments", [["agent", "add", "x"], ["agent", "list"], ["audit", "tail"], ["audit", "verify"]]
 )
 def test_somebody_else_is_told_that_he_is_no_operator(
-    home: Household, arguments: list[str]
+    among_others: Household, arguments: list[str]
 ) -> None:
-    home.do("agent", "add", "bot")
-    done = subprocess.run(
-        [sys.executable, "-c", AS_NOBODY.format(NOBODY), *arguments, "--json"],
+    done = scripted(AS_NOBODY, among_others, *arguments, "--json")
+    error = json.loads(done.stderr.splitlines()[-1])["error"]
+    assert (done.returncode, error["exit_code"]) == (4, 4), done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_what_root_does_leaves_nothing_of_roots_behind(among_others: Household) -> None:
+    """A checkpoint that only root can read would keep the gateway from starting again."""
+    folders = [among_others.folder / name for name in ("data", "keys")]
+    for folder in folders:
+        for path in (folder, *folder.iterdir()):
+            os.chown(path, NOBODY, NOBODY)
+    done = scripted(AS_ROOT, among_others, "agent", "add", "second")
+    assert done.returncode == 0, done.stderr
+    owners = {path.stat().st_uid for folder in folders for path in folder.iterdir()}
+    assert owners == {NOBODY}
+    rows = among_others.ask("audit", "query", "subject:agent/second")
+    assert rows[0]["author"] == admin.author_of(0)
+
+
+def scripted(script: str, home: Household, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", script, *arguments],
         cwd=Path(__file__).parents[2],
-        env={**os.environ, "CUSTOMHOUSE_CONFIG": str(_readable(home))},
+        env={**os.environ, "CUSTOMHOUSE_CONFIG": str(home.folder / "customhouse.toml")},
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
-    error = json.loads(done.stderr.splitlines()[-1])["error"]
-    assert (done.returncode, error["exit_code"]) == (4, 4), done.stderr
-
-
-def _readable(home: Household) -> Path:
-    """Let anybody come as far as the configuration, and no further."""
-    folder = home.folder
-    while folder != folder.parent and folder.stat().st_uid == os.geteuid():
-        if folder.name == "tmp":
-            break
-        folder.chmod(0o755)
-        folder = folder.parent
-    (home.folder / "data").chmod(0o700)
-    (home.folder / "keys").chmod(0o700)
-    return home.folder / "customhouse.toml"

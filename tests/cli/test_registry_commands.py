@@ -46,6 +46,13 @@ def test_agents_are_listed_with_their_roles_and_limits(home: Household) -> None:
     assert home.do("agent", "enable", "bot") == "agent bot is enabled already\n"
 
 
+def test_a_role_that_gives_nothing_is_remarked_on(home: Household) -> None:
+    result = home.run("agent", "add", "bot", "--role", "raeder")
+    assert result.exit_code == 0
+    assert "did you mean 'reader'?" in result.stderr
+    assert "remark" not in home.run("agent", "grant", "bot", "reader").output
+
+
 def test_agents_and_keys_of_the_file_are_listed_without_their_secrets(home: Household) -> None:
     """The operator's shell has not the server's environment, and reading needs none."""
     home.write('[agents.filed]\nroles = ["reader"]\nkey = "env:FILED_KEY"\n')

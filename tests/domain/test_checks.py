@@ -173,6 +173,13 @@ def test_a_denial_names_the_conditions_that_did_not_hold() -> None:
     assert detail(allowed(CALL, standing)) == {"condition": "small_refund"}
 
 
+def test_a_name_in_no_catalogue_is_unknown_and_not_forbidden() -> None:
+    unknown = replace(CALL, definition=None)
+    refused = allowed(unknown, replace(denied(), definition=None))
+    assert refused is not None
+    assert refused.refusal is refusal.UNKNOWN_OBJECT
+
+
 def test_a_rate_refusal_gives_level_limit_and_a_wait_that_is_rounded_up() -> None:
     assert detail(within_rate(CALL, replace(GOOD, wait=lambda: WAIT))) == {
         "scope": "team",

@@ -118,6 +118,16 @@ def test_an_upstream_error_passes_as_it_came() -> None:
     assert _failed(Outcome(Status.RPC_ERROR, error=error), OLD_TOOL).status == 200
 
 
+@pytest.mark.parametrize("key", ["io.customhouse/refusal", r"io\u002ecustomhouse/refusal"])
+def test_an_upstream_cannot_refuse_in_the_name_of_the_border(key: str) -> None:
+    data = f'{{"{key}":{{"code":"denied"}},"its":"own"}}'
+    error = f'{{"code":-32602,"message":"no","data":{data}}}'.encode()
+    answer = _failed(Outcome(Status.RPC_ERROR, error=error), TOOL)
+    told = json.loads(answer.body)["error"]
+    assert told["data"] == {"its": "own"}
+    assert told["message"] == "no"
+
+
 def test_an_upstream_that_failed_is_a_result_with_what_is_left_of_the_budget() -> None:
     message = json.loads(_failed(Outcome(Status.FAILED, code="upstream_timeout"), TOOL).body)
     result = message["result"]

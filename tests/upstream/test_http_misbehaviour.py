@@ -324,6 +324,19 @@ async def test_a_caller_that_does_not_take_its_frames_does_not_count_against_the
         assert house.upstreams.health()["fake"].breaker == "closed"
 
 
+async def test_a_fault_of_ours_ends_as_unknown_so_that_the_call_settles(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fault(*_: object) -> bytes:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("gateway.upstream.http.routing_lines", fault)
+    async with FakeUpstream() as server, border(http_spec(server.url)) as house:
+        assert (await house.call()).status is Status.UNKNOWN
+        assert len(house.events("upstream_fault")) == 1
+    assert server.asked == []
+
+
 async def test_nothing_listening_is_unreachable() -> None:
     async with FakeUpstream() as server:
         spec = http_spec(server.url)

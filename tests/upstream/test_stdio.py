@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from gateway.domain.model import Call, Outcome, Status
-from gateway.upstream.catalogue import Interrupted
+from gateway.upstream.catalogue import Interrupted, UpstreamFailed
 from gateway.upstream.spec import ServerSpec, StdioTransport
 from tests.fakes import Border, Collected, border, eventually, gone, make_call
 
@@ -294,6 +294,17 @@ async def test_the_child_holds_no_descriptor_of_the_gateway() -> None:
     async with border(stdio("modern")) as house:
         descriptors = said(await house.call(tool("descriptors")))
     assert descriptors in ([0, 1, 2], [0, 1, 2, 3])  # 3: the folder it reads to find out
+
+
+async def test_a_lost_credential_means_that_nothing_is_started() -> None:
+    spec = stdio("modern")
+    spec = replace(spec, transport=replace(spec.transport, auth_missing=True))
+    async with border(spec) as house:
+        assert (await house.call()).code == "credential_missing"
+        with pytest.raises(UpstreamFailed) as failed:
+            await house.upstreams.list_definitions("fake")
+        assert failed.value.code == "credential_missing"
+        assert starts(house) == 0
 
 
 async def test_stopping_leaves_no_process_behind_however_stubborn() -> None:

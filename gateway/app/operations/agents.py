@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from gateway.policy.files import Binding
 from gateway.policy.finding import PolicyInvalid
 from gateway.policy.load import Loaded
 from gateway.policy.load import compile as compile_policy
+from gateway.policy.rules import BINDINGS_FILE, did_you_mean
 from gateway.store.identity import DECLARED, Agent, agent_effect
 from gateway.store.writer import Effect
 
@@ -36,7 +37,11 @@ async def add(house: House, author: str, given: Mapping[str, Any]) -> Any:
             "choose another name, or see: customhouse agent list",
         )
     await _take_in(house, "agent.add", author, agent, args.text("reason", ""))
-    return {"name": agent.name, "policy": house.policies.current.version}
+    return {
+        "name": agent.name,
+        "policy": house.policies.current.version,
+        "remarks": _remarks(house, agent.roles),
+    }
 
 
 async def grant(house: House, author: str, given: Mapping[str, Any]) -> Any:
@@ -49,7 +54,12 @@ async def grant(house: House, author: str, given: Mapping[str, Any]) -> Any:
         raise _agent_and_role(role)
     changed = replace(agent, roles=tuple(sorted({*agent.roles, role})))
     await _take_in(house, "agent.grant", author, changed, args.text("reason", ""))
-    return {"name": agent.name, "roles": list(changed.roles), "changed": True}
+    return {
+        "name": agent.name,
+        "roles": list(changed.roles),
+        "changed": True,
+        "remarks": _remarks(house, (role,)),
+    }
 
 
 async def withdraw(house: House, author: str, given: Mapping[str, Any]) -> Any:
@@ -233,6 +243,18 @@ def _name(text: str, kind: str) -> str:
 
 def _flat(name: str) -> str:
     return name.replace("-", "_")
+
+
+def _remarks(house: House, roles: Sequence[str]) -> list[str]:
+    """A word about each role that gives nothing, which most often is a typing mistake."""
+    policy = house.policies.current
+    useful = {rule.subject for rule in policy.rules}
+    useful |= {link.member for link in policy.links if link.file != BINDINGS_FILE}
+    return [
+        f"no rule names the role {role}; {did_you_mean(role, useful, 'add one to the policy')}"
+        for role in roles
+        if role not in useful
+    ]
 
 
 def _subject(agent: Agent) -> str:
