@@ -36,8 +36,9 @@ def told(err: BaseException) -> OperationRefused | None:
             "see what is wrong: customhouse audit verify, and restore it from your backup",
             Exit.INVALID,
         )
-    if isinstance(err, OSError) and err.filename is not None:
+    if isinstance(err, OSError):
+        what = f"{err.filename}: {err.strerror}" if err.filename is not None else str(err)
         return OperationRefused(
-            f"{err.filename}: {err.strerror}", "the file is needed", "look at it", Exit.INVALID
+            what, "the command cannot go on without it", "look at what it names", Exit.INVALID
         )
     return None

@@ -12,10 +12,9 @@ from pathlib import Path
 from gateway.audit import entry as entries
 from gateway.store.engine import DATABASE, SCHEMA_HEAD, SchemaUnknown, reading, schema_version
 
-_ENDED_SO = """CASE kind WHEN 'intent' THEN EXISTS (
-    SELECT 1 FROM entries ended WHERE ended.call_id = entries.call_id
-    AND ended.call_id <> '' AND ended.kind = 'outcome' AND instr(ended.body, ?) > 0)
-    ELSE instr(body, ?) > 0 END"""
+_OUTCOME_HAS = """EXISTS (SELECT 1 FROM entries ended WHERE ended.call_id = entries.call_id
+    AND ended.call_id <> '' AND ended.kind = 'outcome' AND instr(ended.body, ?) > 0)"""
+_CODE = f"CASE kind WHEN 'intent' THEN {_OUTCOME_HAS} ELSE instr(body, ?) > 0 END"
 MAX_NAMES = 100_000  # kept while reading; the table may hold millions of addresses
 
 
@@ -36,6 +35,7 @@ class Slice:
     kinds: tuple[str, ...] = ()
     containing: tuple[tuple[str, ...], ...] = ()  # of each group at least one stands in the entry
     codes: tuple[str, ...] = ()  # one of these is the code of the entry, or of an intent's outcome
+    statuses: tuple[str, ...] = ()  # an intent ended with one of these; says nothing of the others
 
 
 def database_of(data_dir: Path) -> Path:
@@ -184,8 +184,12 @@ class Trail:
             clauses.append("(" + " OR ".join("instr(body, ?) > 0" for _ in group) + ")")
             values += [text.encode() for text in group]
         if wanted.codes:
-            clauses.append("(" + " OR ".join(_ENDED_SO for _ in wanted.codes) + ")")
+            clauses.append("(" + " OR ".join(_CODE for _ in wanted.codes) + ")")
             values += [text for code in wanted.codes for text in [f'"{code}"'.encode()] * 2]
+        if wanted.statuses:
+            ended = " OR ".join(_OUTCOME_HAS for _ in wanted.statuses)
+            clauses.append(f"(kind <> 'intent' OR {ended})")
+            values += [f'"status":"{status}"'.encode() for status in wanted.statuses]
         return "WHERE " + " AND ".join(clauses), values
 
     def _bounds(self, wanted: Slice) -> tuple[int, int]:

@@ -85,6 +85,20 @@ async def test_a_key_opens_until_it_is_revoked(home: Household) -> None:
         assert house.identity.authenticate(issued["key"], now_us) is None
 
 
+async def test_a_key_of_the_file_is_revoked_for_good(home: Household) -> None:
+    """The file still refers to it; the revocation stays with the secret."""
+    home.write('[agents.filed]\nkey = "env:FILED_KEY"\n')
+    home.environ["FILED_KEY"] = key = "0123456789abcdefghijklmnopqrstuvwxyz"
+    async with home.open() as (house, desk):
+        assert house.identity.authenticate(key, house.ledger.log.stamp()) is not None
+        await desk.operate(AUTHOR, "key.revoke", {"id": "config:filed:"})
+    async with home.open() as (house, _):
+        assert house.identity.authenticate(key, house.ledger.log.stamp()) is None
+    home.environ["FILED_KEY"] = another = "zyxwvutsrqponmlkjihgfedcba9876543210"
+    async with home.open() as (house, _):
+        assert house.identity.authenticate(another, house.ledger.log.stamp()) is not None
+
+
 async def test_the_key_itself_is_kept_nowhere(home: Household) -> None:
     async with home.open() as (_, desk):
         await desk.operate(AUTHOR, "agent.add", {"name": "bot"})

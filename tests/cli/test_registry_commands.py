@@ -59,7 +59,8 @@ def test_agents_and_keys_of_the_file_are_listed_without_their_secrets(home: Hous
     (row,) = home.ask("agent", "list")
     assert (row["name"], row["origin"]) == ("filed", "config")
     (key,) = home.ask("key", "list")
-    assert (key["id"], key["state"]) == ("env:FILED_KEY", "declared")
+    assert (key["id"], key["state"]) == ("config:filed:", "declared")
+    assert key["origin"] == "env:FILED_KEY"
 
 
 def test_a_new_server_is_looked_at_and_proposes(shelf: Household) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from gateway.app.operations.describe import IN_FLIGHT, Row, describe
-from gateway.app.operations.query import Query
+from gateway.app.operations.query import Query, Term
 from gateway.audit import entry as entries
-from gateway.store.pseudonyms import SERVER, SUBJECT, TEAM, TENANT
+from gateway.store.pseudonyms import OBJECT, SERVER, SUBJECT, TEAM, TENANT
 from gateway.store.trail import Slice, Trail
 
 # Described kind -> kinds of entries. Outcomes come with their intents.
@@ -24,8 +24,8 @@ _PSEUDONYMS = {
     "server": SERVER,
 }
 _ONLY_IF_ASKED = ("open", "close")
-# Fields whose values stand in the entry as they are, other than status and code, which an
-# intent's outcome holds.
+_OF_THE_OUTCOME = ("status", "code", "by")
+# Fields whose values stand in the entry as they are.
 _VERBATIM = ("call", "method", "what", "policy")
 
 
@@ -35,9 +35,14 @@ def search(trail: Trail, query: Query, most: int) -> list[Row]:
     wanted = _slice(trail, query)
     if wanted is None:
         return found
+    early = [term for term in query.terms if term.field not in _OF_THE_OUTCOME]
+    late = [term for term in query.terms if term.field in _OF_THE_OUTCOME]
     for entry in trail.newest_first(wanted):
-        row = _described(trail, entry)
-        if all(term.holds(_values(row, term.field)) for term in query.terms):
+        row = describe(entry, trail.name)
+        if not _fits(row, early):
+            continue
+        row = _with_outcome(trail, entry, row)
+        if _fits(row, late):
             found.append(row)
             if len(found) == most:
                 break
@@ -63,12 +68,16 @@ def one_call(trail: Trail, call_id: str) -> list[tuple[entries.Entry, Row]]:
     return rows
 
 
-def _described(trail: Trail, entry: entries.Entry) -> Row:
+def _with_outcome(trail: Trail, entry: entries.Entry, row: Row) -> Row:
+    """Looked up last: it costs more than the rest together."""
     if not isinstance(entry, entries.Intent):
-        return describe(entry, trail.name)
+        return row
     outcome = trail.outcome_of(entry)
-    row = describe(entry, trail.name, outcome)
-    return row if outcome else row | {"status": IN_FLIGHT}
+    return describe(entry, trail.name, outcome) if outcome else row | {"status": IN_FLIGHT}
+
+
+def _fits(row: Row, terms: Sequence[Term]) -> bool:
+    return all(term.holds(_values(row, term.field)) for term in terms)
 
 
 def _values(row: Row, field: str) -> Sequence[str]:
@@ -84,15 +93,29 @@ def _slice(trail: Trail, query: Query) -> Slice | None:
     for field, kind in _PSEUDONYMS.items():
         names = query.exact(field)
         if names is not None:
-            ids = tuple(p for p in (trail.pseudonym(kind, name) for name in names) if p)
-            if not ids:
-                return None
-            containing.append(ids)
+            containing.append(tuple(filter(None, (trail.pseudonym(kind, n) for n in names))))
+    objects = query.exact("object")
+    if objects is not None:
+        containing.append(_accounts(trail, objects))
+    if () in containing:
+        return None
     containing += [values for f in _VERBATIM if (values := query.exact(f)) is not None]
-    kinds = query.exact("kind")
-    if kinds is None:
-        chosen = tuple(_KINDS[kind] for kind in _KINDS if kind not in _ONLY_IF_ASKED)
-    else:
-        chosen = tuple(_KINDS.get(kind, kind) for kind in kinds)
-    codes = query.exact("code") or ()
-    return Slice(query.since_us, query.until_us, chosen, tuple(containing), codes)
+    kinds = query.exact("kind") or [kind for kind in _KINDS if kind not in _ONLY_IF_ASKED]
+    statuses = query.exact("status") or ()
+    return Slice(
+        since_us=query.since_us,
+        until_us=query.until_us,
+        kinds=tuple(_KINDS.get(kind, kind) for kind in kinds),
+        containing=tuple(containing),
+        codes=query.exact("code") or (),
+        statuses=() if IN_FLIGHT in statuses else statuses,
+    )
+
+
+def _accounts(trail: Trail, objects: Sequence[str]) -> tuple[str, ...]:
+    """The accounts of these tools; they are named `TENANT KIND/SERVER/NAME`."""
+    return tuple(
+        pseudonym
+        for pseudonym, name in trail.pseudonyms(OBJECT)
+        if name.partition(" ")[2] in objects
+    )

@@ -34,13 +34,18 @@ def agent_rows(house: Reading) -> list[Row]:
 
 
 def key_rows(house: Reading, now_us: int) -> list[Row]:
-    """The keys of the registry, and a line for each key that the file refers to."""
+    """The keys of the registry, and a line for each key that the file refers to.
+
+    The secret of the latter is not looked up, so its id is the beginning that `key revoke` takes.
+    """
     stored = sorted(house.identity.keys.values(), key=lambda key: (key.agent, key.issued_at_us))
     rows = [_key_row(key, now_us) for key in stored]
     for name, agent in sorted(house.config.agents.items()):
         if agent.key:
-            row = {"id": agent.key, "agent": name, "state": "declared", "origin": DECLARED}
-            rows.append(row | {"issued_at_us": 0, "expires_at_us": 0, "revoked_at_us": 0})
+            row = {"id": f"{DECLARED}:{name}:", "agent": name, "state": "declared"}
+            row["origin"] = agent.key
+            times = ("issued_at_us", "expires_at_us", "revoked_at_us")
+            rows.append(row | dict.fromkeys(times, 0))
     return rows
 
 
