@@ -24,6 +24,10 @@ _HEAD = """
         IFNULL(CAST(frontier AS BLOB), x''), IFNULL(CAST(note AS BLOB), x'')
     FROM head WHERE id = 1"""
 _PUBLISHED = "SELECT IFNULL(CAST(note AS BLOB), x'') FROM checkpoints ORDER BY size, note"
+_NAMES = """
+    SELECT IFNULL(CAST(id AS BLOB), x''), IFNULL(CAST(kind AS BLOB), x''),
+        IFNULL(CAST(name AS BLOB), x''), IFNULL(CAST(salt AS BLOB), x'')
+    FROM pseudonyms ORDER BY id"""
 _STATES = """
     SELECT IFNULL(CAST(leaf AS INTEGER), -1), IFNULL(CAST(state AS BLOB), x'')
     FROM counter_states ORDER BY leaf"""
@@ -79,3 +83,8 @@ def published(connection: sqlite3.Connection) -> Iterator[bytes]:
 def counter_states(connection: sqlite3.Connection) -> Iterator[tuple[int, bytes]]:
     """Return the stored counters: leaf of their entry, and state."""
     return connection.execute(_STATES)
+
+
+def names(connection: sqlite3.Connection) -> Iterator[tuple[bytes, bytes, bytes, bytes]]:
+    """Return what each pseudonym stands for: pseudonym, kind, name, salt."""
+    return connection.execute(_NAMES)

@@ -33,6 +33,7 @@ class Code(StrEnum):
     NOT_OPENED = "not_opened"
     AFTER_CLOSE = "after_close"
     ANOTHER_LOG = "another_log"
+    RENAMED = "renamed"
 
 
 MEANING: Mapping[Code, str] = {
@@ -56,6 +57,7 @@ MEANING: Mapping[Code, str] = {
     Code.NOT_OPENED: "the log does not begin with an open entry",
     Code.AFTER_CLOSE: "entries follow a close without an open or a recovery between",
     Code.ANOTHER_LOG: "an open entry names another log or another signing key",
+    Code.RENAMED: "a pseudonym stands beside a name that it was not made for",
 }
 
 

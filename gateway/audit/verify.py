@@ -24,6 +24,7 @@ from gateway.audit.checkpoint import BadVkey, Vkey
 from gateway.audit.copy import NotReadable, Row
 from gateway.audit.findings import MEANING, Code, Findings, Report
 from gateway.audit.pairing import Pairing
+from gateway.audit.pseudonym import pseudonym_of
 from gateway.audit.spending import Spending
 from gateway.audit.statements import Head, Statements
 from gateway.audit.walk import Walk
@@ -38,6 +39,7 @@ class Evidence:
     published: Iterable[bytes] = ()  # notes of checkpoints
     counter_states: Iterable[tuple[int, bytes]] = ()  # leaf of the counters entry, state
     remembered: bytes | None = None  # a checkpoint that was kept elsewhere
+    names: Iterable[tuple[bytes, bytes, bytes, bytes]] = ()  # pseudonym, kind, name, salt
 
 
 def verify(evidence: Evidence, vkey: Vkey) -> Report:
@@ -55,6 +57,7 @@ def verify(evidence: Evidence, vkey: Vkey) -> Report:
     if walk.end == 0:
         findings.add(Code.NOT_OPENED, "the log has no entries")
     _judge_states(evidence.counter_states, spending.digests, findings)
+    _judge_names(evidence.names, findings)
     in_flight = pairing.finish()
     compared = statements.judge(walk.end)
     return Report(
@@ -79,8 +82,17 @@ def verify_copy(path: Path, vkey: Vkey, remembered: bytes | None = None) -> Repo
             copy.published(connection),
             copy.counter_states(connection),
             remembered,
+            copy.names(connection),
         )
         return verify(evidence, vkey)
+
+
+def _judge_names(names: Iterable[tuple[bytes, bytes, bytes, bytes]], findings: Findings) -> None:
+    for pseudonym, kind, name, salt in names:
+        made_for = (kind.decode(errors="replace"), name.decode(errors="replace"))
+        if pseudonym != pseudonym_of(salt, *made_for).encode(errors="replace"):
+            said = ascii(pseudonym.decode(errors="replace"))
+            findings.add(Code.RENAMED, f"the pseudonym {said:.40} was not made for its name")
 
 
 def _judge_states(

@@ -209,11 +209,10 @@ class Purses:
         if not (0 <= tokens <= held.tokens and 0 <= calls <= held.calls and 0 <= cost <= held.cost):
             raise ValueError(f"leaf {leaf} would be charged outside its hold")
         del self._open[leaf]
-        if tokens or calls or cost:
-            for purse in opened.purses:
-                purse[0] -= tokens
-                purse[1] -= calls
-                purse[2] -= cost
+        for meter, released in enumerate((tokens, calls, cost)):
+            if released:  # usually of tokens only
+                for purse in opened.purses:
+                    purse[meter] -= released
         for book in opened.books:
             book.open -= 1
 
@@ -333,10 +332,9 @@ class Purses:
         ]
 
     def _route(self, accounts: tuple[str, ...]) -> tuple[list[int], ...]:
+        present = _distinct(accounts)
         route = tuple(
-            book.purses.setdefault(account, [0, 0, 0])
-            for book in self._now
-            for account in _distinct(accounts)
+            book.purses.setdefault(account, [0, 0, 0]) for book in self._now for account in present
         )
         self._routes[accounts] = route
         return route

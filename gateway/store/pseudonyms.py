@@ -1,13 +1,18 @@
-"""Random ids that stand for names in the log; the names live in a table that can be erased."""
+"""Random ids that stand for names in the log; the names live in a table that can be erased.
+
+An id commits to its name (gateway.audit.pseudonym), so that whoever can write the table cannot
+give what one agent did to another; without the row, salt and all, it is only a random number.
+"""
 
 from __future__ import annotations
 
-import secrets
 import sqlite3
 
+from gateway.audit.pseudonym import SALT_BYTES, pseudonym_of
+from gateway.store.entropy import Entropy
 from gateway.store.writer import Effect
 
-INSERT = "INSERT OR IGNORE INTO pseudonyms VALUES (?,?,?)"
+INSERT = "INSERT OR IGNORE INTO pseudonyms VALUES (?,?,?,?)"
 # first letter of the id: what kind of name it stands for
 TENANT, TEAM, SUBJECT, OBJECT, SERVER, ADDRESS, CREDENTIAL = "t", "g", "s", "o", "v", "a", "c"
 
@@ -19,6 +24,7 @@ class Pseudonyms:
         self._ids: dict[tuple[str, str], str] = {}
         self._names: dict[str, str] = {}
         self._fresh: list[Effect] = []
+        self._salts = Entropy()
 
     def load(self, connection: sqlite3.Connection) -> None:
         self._ids.clear()
@@ -32,10 +38,13 @@ class Pseudonyms:
         known = self._ids.get((kind, name))
         if known is not None:
             return known
-        pseudonym = kind + secrets.token_hex(8)
+        salt = self._salts.take(SALT_BYTES)
+        # The row must reach the disk whatever a name holds: SQLite refuses lone surrogates.
+        stored = name.encode("utf-8", "backslashreplace").decode()
+        pseudonym = pseudonym_of(salt, kind, stored)
         self._ids[kind, name] = pseudonym
         self._names[pseudonym] = name
-        self._fresh.append((INSERT, (pseudonym, kind, name)))
+        self._fresh.append((INSERT, (pseudonym, kind, stored, salt)))
         return pseudonym
 
     def name(self, pseudonym: str) -> str:

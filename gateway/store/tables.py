@@ -63,6 +63,7 @@ class PseudonymRow(SQLModel, table=True):
     id: str = Field(primary_key=True)
     kind: str
     name: str
+    salt: bytes
 
 
 class PolicyRow(SQLModel, table=True):

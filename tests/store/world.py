@@ -162,7 +162,7 @@ class World:
         tail = self.build()
         self.writer.start(asyncio.get_running_loop(), tail.frontier.copy())
         at_us = max(self.clock(), tail.last_us)
-        entry = opened(LOG_ID, "test", tail.frontier.size, at_us)
+        entry = opened(LOG_ID, self.vkey.id, tail.frontier.size, at_us)
         self.orphans = await self.rescuer.take_up(tail, entry)
         try:
             yield self

@@ -15,7 +15,7 @@ from tests.fakes import (
     http_spec,
     make_call,
 )
-from tests.upstream.test_http_misbehaviour import OK, body
+from tests.upstream.test_http_misbehaviour import OK, body, outcome_of
 
 pytestmark = pytest.mark.anyio
 

@@ -19,7 +19,8 @@ TABLES = (
         frontier BLOB NOT NULL, note TEXT NOT NULL, at INTEGER NOT NULL)""",
     "CREATE TABLE checkpoints (at INTEGER PRIMARY KEY, size INTEGER NOT NULL, note TEXT NOT NULL)",
     """CREATE TABLE pseudonyms (
-        id TEXT PRIMARY KEY, kind TEXT NOT NULL, name TEXT NOT NULL, UNIQUE (kind, name))""",
+        id TEXT PRIMARY KEY, kind TEXT NOT NULL, name TEXT NOT NULL, salt BLOB NOT NULL,
+        UNIQUE (kind, name))""",
     """CREATE TABLE policy_versions (
         version TEXT PRIMARY KEY, bundle BLOB NOT NULL, at INTEGER NOT NULL)""",
     """CREATE TABLE servers (
