@@ -7,7 +7,6 @@ import os
 import click
 
 from gateway.cli.invocation import Invocation, common
-from gateway.domain.operator import Exit, OperationRefused
 
 
 @click.command()
@@ -25,17 +24,7 @@ def serve(on: Invocation) -> None:
         on.screen.note(f"customhouse serves {url}/mcp")
         on.screen.note(f"next: {_next(on)}")
 
-    try:
-        run(config, os.environ, ready)
-    except OSError as err:
-        if err.filename is None and err.errno is not None:
-            raise OperationRefused(
-                f"cannot listen on {config.listen}: {os.strerror(err.errno)}",
-                "another process may listen there already",
-                "stop it, or set another `listen` in the configuration",
-                Exit.CONFLICT,
-            ) from err
-        raise
+    run(config, os.environ, ready)
 
 
 def _next(on: Invocation) -> str:

@@ -166,6 +166,19 @@ class Trail:
         ).fetchone()
         return (bytes(row[0]), bytes(row[1])) if row else None
 
+    def policy_version(self) -> str:
+        """The version that the newest entry about policy put in force; "" when none did.
+
+        Not the newest that is stored: a version that comes back is stored already. Roles of agents
+        are a part of the version, so entries about agents put one in force, too.
+        """
+        for entry in self.newest_first(Slice(kinds=("change",))):
+            if not isinstance(entry, entries.Change) or not entry.digest:
+                continue
+            if entry.what.startswith(("policy.", "agent.")):
+                return entry.digest
+        return ""
+
     def policy_bundle(self, version: str) -> bytes | None:
         """The policy files of one version, as they were stored."""
         row = self._connection.execute(

@@ -3,7 +3,8 @@
     event loop:  put(Write) put(Write) put(Write)          (index already assigned)
     writer:      BEGIN  insert...  frontier  sign head  COMMIT  -> one wake-up for the whole batch
 
-Whatever queued during one commit is the next batch. A failed or ambiguous commit answers its
+Whatever queued during one commit is the next batch; where several callers wait at once, the writer
+lingers a moment for those it has just woken (a commit costs more than the wait: DECISIONS). A failed or ambiguous commit answers its
 whole batch, and everything behind it, with WriteFailed; the thread then refuses until `reopen`.
 """
 
@@ -13,6 +14,7 @@ import asyncio
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,7 @@ from gateway.store.engine import open_writer
 from gateway.store.entropy import Entropy
 
 MAX_BATCH = 256
+LINGER_S = 0.0004  # after a commit that had several waiters; a lone caller is never made to wait
 NONCE_BYTES = 12
 
 Effect = tuple[str, tuple[Any, ...]]  # one prepared statement that commits with the entry
@@ -72,7 +75,7 @@ class Writer:
         self._frontier = Frontier()
         self.head: Head | None = None
         self.broken = False
-        self.commits = 0
+        self._crowd = 0  # waiters of the newest commit
         # On the event loop, before the first waiter hears of the failure.
         self.on_broken: Callable[[WriteFailed], None] = lambda _failed: None
 
@@ -122,6 +125,8 @@ class Writer:
         if first is None:
             return batch, False
         batch.append(first)
+        if self._crowd > 1:
+            time.sleep(LINGER_S)
         while len(batch) < MAX_BATCH:
             try:
                 following = self._queue.get_nowait()
@@ -150,7 +155,7 @@ class Writer:
         connection.execute("BEGIN IMMEDIATE")
         head = self._insert(connection, entries, payloads, effects)
         connection.execute("COMMIT")
-        self.commits += 1
+        self._crowd = len(batch)
         if head is not None:
             self.head = head
 

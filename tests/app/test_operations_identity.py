@@ -7,10 +7,12 @@ import asyncio
 import pytest
 
 from gateway.app.house import House
+from gateway.app.operations.reading import policy_in_force
 from gateway.audit import entry as entries
 from gateway.domain.operator import Exit, OperationRefused
 from gateway.store import engine
 from gateway.store.ledger import LogUnavailable
+from gateway.store.trail import opened
 from gateway.store.writer import Write
 from tests.cli.household import Household
 
@@ -47,6 +49,15 @@ async def test_roles_bind_the_agent_in_a_new_version_of_the_policy(home: Househo
         await desk.operate(AUTHOR, "agent.withdraw", {"name": "bot", "role": "reader"})
         # The same bindings give the same version: nothing but the bindings went into it.
         assert house.policies.current.version == before.version
+
+
+async def test_a_version_that_comes_back_is_the_one_in_force(home: Household) -> None:
+    async with home.open() as (house, desk):
+        await desk.operate(AUTHOR, "agent.add", {"name": "bot", "roles": ["reader"]})
+        await desk.operate(AUTHOR, "agent.withdraw", {"name": "bot", "role": "reader"})
+        with opened(home.database.parent) as trail:
+            assert trail.policy_version() == house.policies.current.version
+            assert policy_in_force(trail).version == house.policies.current.version
 
 
 async def test_files_that_were_edited_meanwhile_are_not_applied_with_a_role(

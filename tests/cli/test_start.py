@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -14,7 +15,9 @@ from pathlib import Path
 from queue import Empty, Queue
 
 import pytest
+from click.testing import CliRunner
 
+from gateway.cli.main import main
 from gateway.cli.starter import files
 from tests.cli.household import Household
 
@@ -23,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 
 def environ() -> dict[str, str]:
     return {
-        **{k: v for k, v in os.environ.items() if not k.startswith("CUSTOMHOUSE")},
+        **{k: v for k, v in os.environ.items() if k != "CUSTOMHOUSE_CONFIG"},
         "PYTHONPATH": str(ROOT),
     }
 
@@ -127,18 +130,41 @@ def test_config_check_names_a_secret_that_is_not_there(home: Household) -> None:
     assert "server docs: env:NO_SUCH_TOKEN is not set" in result.stderr
 
 
-@pytest.mark.slow
-def test_serving_without_a_configuration_is_loopback_deny_all_and_says_what_to_type_next(
-    tmp_path: Path,
+def test_without_a_configuration_the_gateway_listens_on_loopback_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CUSTOMHOUSE_CONFIG", raising=False)
+    result = CliRunner().invoke(main, ["config", "show", "--json"])
+    rows = {row["key"]: row for row in json.loads(result.stdout)}
+    assert (rows["listen"]["value"], rows["listen"]["origin"]) == ('"127.0.0.1:8080"', "default")
+
+
+@pytest.mark.slow
+def test_serving_without_a_configuration_denies_all_and_says_what_to_type_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUSTOMHOUSE__LISTEN", "127.0.0.1:0")  # others may use the default port
     with process(tmp_path, "serve") as serving:
-        assert "http://127.0.0.1:8080/mcp" in serving.until("customhouse serves")
+        assert "/mcp" in serving.until("customhouse serves http://127.0.0.1:")
         assert "customhouse init" in serving.until("next: ")
         assert command(tmp_path, "agent", "add", "bot").returncode == 0
         answer = command(tmp_path, "policy", "can-i", "bot", "admin/metrics", "--json")
         assert answer.returncode == 1
     assert serving.process.returncode == 0
     assert json.loads(command(tmp_path, "audit", "verify", "--json").stdout)["clean"]
+
+
+@pytest.mark.slow
+def test_a_port_that_is_taken_is_a_conflict(
+    home: Household, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        monkeypatch.setenv("CUSTOMHOUSE__LISTEN", f"127.0.0.1:{other.getsockname()[1]}")
+        done = command(home.folder, "serve")
+    assert (done.returncode, "cannot listen" in done.stderr) == (6, True)
 
 
 @pytest.mark.slow

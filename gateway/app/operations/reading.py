@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.app.wiring import all_servers, server_terms
-from gateway.audit import entry as entries
 from gateway.config import Config, Server
 from gateway.policy.files import unbundle
 from gateway.policy.load import compile as compile_policy
@@ -15,7 +14,7 @@ from gateway.policy.snapshot import Snapshot, builtin_deny_all
 from gateway.store.identity import DECLARED, Agent, Identity
 from gateway.store.registry import Registry, registered_servers
 from gateway.store.tables import reader_engine
-from gateway.store.trail import NoLog, Slice, Trail, database_of
+from gateway.store.trail import NoLog, Trail, database_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +58,8 @@ def policy_in_force(trail: Trail) -> Snapshot:
 
     Raises: PolicyInvalid, ValueError: what is stored cannot be read by this version.
     """
-    for entry in trail.newest_first(Slice(kinds=("change",))):
-        if not isinstance(entry, entries.Change) or not _is_about_policy(entry):
-            continue
-        bundle = trail.policy_bundle(entry.digest)
-        if bundle is not None:
-            return compile_policy(*unbundle(bundle))
-        break
-    return builtin_deny_all()
-
-
-def _is_about_policy(entry: entries.Change) -> bool:
-    # Roles of agents are a part of the policy's version.
-    return bool(entry.digest) and entry.what.startswith(("policy.", "agent."))
+    bundle = trail.policy_bundle(trail.policy_version())
+    return builtin_deny_all() if bundle is None else compile_policy(*unbundle(bundle))
 
 
 def _declared(config: Config) -> Iterator[tuple[Agent, str | None]]:
