@@ -43,6 +43,7 @@ CROSSED = frozenset(
         "upstream_timeout",
         "upstream_broken",
         "upstream_died",
+        "upstream_refused",
         "result_too_large",
         "outcome_unwritten",
         "fault",

@@ -28,7 +28,7 @@ from gateway.policy.files import Binding, bundle
 from gateway.policy.load import Loaded
 from gateway.policy.load import load as load_policy
 from gateway.policy.snapshot import Policies, builtin_deny_all
-from gateway.store import engine, keys, recovery
+from gateway.store import engine, keys, recovery, trail
 from gateway.store.counters import Counters
 from gateway.store.identity import Identity
 from gateway.store.ledger import Ledger
@@ -172,7 +172,7 @@ def _build(config: Config, environ: Mapping[str, str]) -> tuple[House, recovery.
     policies = Policies(loaded.snapshot if loaded else builtin_deny_all(), wall_us)
     writer = Writer(database, signer, house_keys.payload)
     journal = Log(writer, books.pseudonyms, wall_us)
-    book = LimitsBook(config, identity, books.pseudonyms)
+    book = LimitsBook(config, servers, identity, books.pseudonyms)
     ledger = Ledger(
         log=journal,
         counters=Counters(),
@@ -240,26 +240,22 @@ async def _take_up(house: House, tail: recovery.Tail) -> None:
 
 
 async def _enter_policy_in_force(house: House) -> None:
-    loaded = house.loaded_policy
-    if loaded is None:
+    """What decides from here on is in the log, also when it is the built-in policy that denies all."""
+    version = house.policies.current.version
+    with trail.opened(house.config.data_dir) as read:
+        prior = read.policy_version()
+    if prior == version:
         return
-    with engine.reading(house.database) as connection:
-        row = connection.execute("SELECT version FROM policy_versions ORDER BY at DESC LIMIT 1")
-        newest = row.fetchone()
-    prior = newest[0] if newest else ""
-    if prior != loaded.snapshot.version:
-        effects = (policy_effect(loaded, house.identity.bindings()),)
-        digest = loaded.snapshot.version
-        await house.ledger.change(
-            "policy.apply", SYSTEM, digest=digest, prior=prior, effects=effects
-        )
+    loaded = house.loaded_policy
+    effects = (policy_effect(loaded, house.identity.bindings()),) if loaded else ()
+    await house.ledger.change("policy.apply", SYSTEM, digest=version, prior=prior, effects=effects)
 
 
 async def _close(house: House) -> None:
     """Settle what is left, write the counters, say that we leave, publish, and let go."""
     if not house.ledger.log.closed:
         await settle_in_flight(house.ledger)
-        house.ledger.refusals.flush(house.ledger.log.stamp())
+        house.ledger.refusals.flush_all(house.ledger.log.stamp())
         house.ledger.state_entry()
         journal = house.ledger.log
         await journal.put(entries.Close(i=journal.next_leaf, t=journal.stamp()))

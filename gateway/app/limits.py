@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from gateway.config import Config
+from collections.abc import Mapping
+
+from gateway.config import Config, Server
 from gateway.domain.budget import Limits
 from gateway.domain.model import Principal
 from gateway.store.identity import Identity
@@ -12,12 +14,18 @@ FourLimits = tuple[Limits | None, Limits | None, Limits | None, Limits | None]
 
 
 class LimitsBook:
-    """Looked up on every call; nothing is cached but what the configuration gave."""
+    """Looked up on every call, in what is in force at that moment."""
 
-    def __init__(self, config: Config, identity: Identity, pseudonyms: Pseudonyms) -> None:
+    def __init__(
+        self,
+        config: Config,
+        servers: Mapping[str, Server],
+        identity: Identity,
+        pseudonyms: Pseudonyms,
+    ) -> None:
         self._tenants = {name: tenant.limits for name, tenant in config.tenants.items()}
         self._teams = {name: team.limits for name, team in config.teams.items()}
-        self.servers = {name: server.limits for name, server in config.servers.items()}
+        self._servers = servers  # grows when one is added by command
         self._identity = identity
         self._pseudonyms = pseudonyms
 
@@ -31,10 +39,10 @@ class LimitsBook:
         return self._of(tenant, team.partition("/")[2], agent, server[0] if server else "")
 
     def _of(self, tenant: str, team: str, agent: str, server: str) -> FourLimits:
-        known = self._identity.agents.get(agent)
+        known, behind = self._identity.agents.get(agent), self._servers.get(server)
         return (
             self._tenants.get(tenant),
             self._teams.get(team),
             known.limits if known else None,
-            self.servers.get(server),
+            behind.limits if behind else None,
         )

@@ -20,12 +20,12 @@ from gateway.app.logs import configure_logs
 from gateway.app.operations.administration import Administration
 from gateway.config import Config, check_exposure
 from gateway.domain import refusal as no
+from gateway.domain.operator import OperationRefused
 from gateway.edge import admin
 from gateway.edge.house import LOOPBACK_HOSTS, LOOPBACK_ORIGINS, Settings
 from gateway.edge.house import House as EdgeHouse
 from gateway.edge.http import Border
 from gateway.edge.wire import OneWrite
-from gateway.policy.finding import PolicyInvalid
 from gateway.store.engine import free_bytes
 
 DRAIN_S = 30
@@ -49,8 +49,6 @@ async def _serve(config: Config, environ: Mapping[str, str], ready: Callable[[st
             log.warning("configuration", why=warning)
         listener = _listen(config)
         server = _Server(_uvicorn_config(edge), house)
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGHUP, lambda: loop.create_task(_reload(house)))
         # What start-up made stays: the collector need not walk it again for every few calls.
         gc.collect()
         gc.freeze()
@@ -63,7 +61,7 @@ async def _serve(config: Config, environ: Mapping[str, str], ready: Callable[[st
 @asynccontextmanager
 async def _working(house: House) -> AsyncIterator[Border]:
     """Upstreams started and looked at once, jobs and the operator's socket running."""
-    discovery = house.discovery
+    discovery, desk = house.discovery, Administration(house)
     house.upstreams.on_list_changed(discovery.notice)
     await house.upstreams.start()
     edge = _border(house)
@@ -71,12 +69,13 @@ async def _working(house: House) -> AsyncIterator[Border]:
     try:
         async with asyncio.TaskGroup() as jobs:
             tasks = [
-                jobs.create_task(admin.serve(socket_path, Administration(house).operate)),
+                jobs.create_task(admin.serve(socket_path, desk.operate)),
                 jobs.create_task(house.publisher.run()),
                 jobs.create_task(_tend(house)),
             ]
             await _first_look(house, jobs)
             tasks.append(jobs.create_task(discovery.run()))
+            _reload_at_hup(desk, jobs)
             yield edge
             for task in tasks:
                 task.cancel()
@@ -165,13 +164,19 @@ class _Server(uvicorn.Server):
         log.info("draining", in_flight=len(self._house.ledger.in_flight), at_most_s=DRAIN_S)
 
 
-async def _reload(house: House) -> None:
-    try:
-        version = await house.apply_policy("signal:hup")
-    except PolicyInvalid as err:
-        log.warning("policy_not_applied", why=str(err))
-    else:
-        log.info("policy_applied", version=version)
+def _reload_at_hup(desk: Administration, jobs: asyncio.TaskGroup) -> None:
+    """SIGHUP is `policy apply`, one change at a time with what operators do."""
+
+    async def reload() -> None:
+        try:
+            applied = await desk.operate("signal:hup", "policy.apply", {})
+        except OperationRefused as refused:
+            log.warning("policy_not_applied", why=f"{refused.what}: {refused.why}")
+        else:
+            log.info("policy_applied", **applied)
+
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, lambda: jobs.create_task(reload()))
 
 
 async def _tend(house: House) -> None:

@@ -189,6 +189,7 @@ class Outcome:
     code: str = ""  # our stable word for FAILED and TOO_LARGE: a row of domain/refusal.py
     received_bytes: int = 0  # everything relayed or received, also when withheld
     upstream_s: float = 0.0
+    sent: bool = True  # False: the upstream was never touched, nothing is owed
 
 
 @dataclass(frozen=True, slots=True)

@@ -300,6 +300,12 @@ RESULT_TOO_LARGE = Refusal(
     "The tool ran, but its result is larger than allowed and was withheld.",
     "Ask for less: narrow the query, or page through the result.", as_result=True,
 )  # fmt: skip
+UPSTREAM_REFUSED = Refusal(
+    "upstream_refused", 200, 50205, False,
+    "The server did not accept the gateway's credential; whether it acted is unknown.",
+    "Check whether the call took effect before repeating it, and tell the administrator.",
+    as_result=True,
+)  # fmt: skip
 CREDENTIAL_MISSING = Refusal(
     "credential_missing", 200, 50204, False,
     "The gateway has no credential for the server; the call was not made.", _ASK_ADMIN,

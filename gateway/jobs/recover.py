@@ -15,9 +15,10 @@ from gateway.domain import refusal as no
 from gateway.domain.budget import Hold, Limits
 from gateway.domain.meter import ESTIMATOR
 from gateway.domain.model import Amounts, Outcome, Permit, Status
-from gateway.store.counters import LONGEST_PERIOD_US, recent_accounts
+from gateway.store.counters import LONGEST_PERIOD_US, CountersDamaged, recent_accounts
 from gateway.store.engine import reading
 from gateway.store.ledger import Ledger
+from gateway.store.log import LogDamaged
 from gateway.store.recovery import Tail, read_tail
 from gateway.store.writer import WriteFailed, Writer
 
@@ -25,6 +26,9 @@ LimitsOfAccounts = Callable[[tuple[str, ...]], tuple[Limits | None, ...]]
 
 WRITER = "writer"  # the reason under which the ledger is closed
 FIRST_RETRY_S, LONGEST_RETRY_S = 0.05, 5.0
+# A damaged log does not heal by being read again; but it may be mended under us, and while it is
+# not, admission stays closed and the reason is said.
+RECOVERABLE = (OSError, ValueError, sqlite3.Error, WriteFailed, LogDamaged, CountersDamaged)
 log = structlog.get_logger("customhouse.recover")
 
 
@@ -63,8 +67,10 @@ class Recovery:
         while True:
             try:
                 await self._reopen()
-            except (OSError, ValueError, sqlite3.Error, WriteFailed) as err:
-                log.warning("log_not_writable", error=type(err).__name__, retry_in_s=wait_s)
+            except RECOVERABLE as err:
+                log.warning(
+                    "log_not_writable", why=f"{type(err).__name__}: {err}", retry_in_s=wait_s
+                )
                 await asyncio.sleep(wait_s)
                 wait_s = min(wait_s * 2, LONGEST_RETRY_S)
             else:
@@ -83,9 +89,12 @@ class Recovery:
         self._resume(tail)
         waits = [self._recovery_entry("commit", tail.frontier.size)]
         for leaf, hold in tail.purses.open_holds().items():
-            if leaf not in self.ledger.in_flight:
-                waits.append(self._close(leaf, hold, Status.NOT_SENT))
+            if leaf in self.ledger.in_flight:
+                continue
+            sent = leaf in self.ledger.unknown
+            waits.append(self._close(leaf, hold, Status.UNKNOWN if sent else Status.NOT_SENT))
         await asyncio.gather(*waits)
+        self.ledger.unknown.clear()
         self._open()
 
     def _read(self) -> Tail:
@@ -133,7 +142,9 @@ def opened(log_id: str, vkey_id: str, leaf: int, at_us: int) -> entries.Open:
 
 async def settle_in_flight(ledger: Ledger) -> int:
     """Drain is over: what has not come back ends as unknown, charged in full."""
-    left: list[Permit] = list(ledger.in_flight.values())
+    # An outcome that is being written at this moment has released its hold already.
+    still_open = ledger.counters.purses.open_holds()
+    left: list[Permit] = [p for leaf, p in ledger.in_flight.items() if leaf in still_open]
     waits = [
         ledger.close_intent(p.leaf, p.call.id, p.held, outcome=Outcome(Status.UNKNOWN), by="drain")
         for p in left

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from gateway.domain import refusal as no
 from gateway.domain.meter import tokens
 from gateway.domain.model import Amounts, Call, Outcome, Permit, Status
 
 NOTHING = Amounts()
-# Failures in which the upstream was never touched: nothing is owed.
-_NEVER_SENT = frozenset(
-    row.id for row in (no.UPSTREAM_UNREACHABLE, no.BREAKER_OPEN, no.CREDENTIAL_MISSING)
-)
 
 
 def ceiling(call: Call) -> Amounts:
@@ -26,13 +21,15 @@ def argument_tokens(call: Call) -> int:
     n_bytes = 0
     for raw in call.params.values():
         n_bytes += len(raw)
+    for key, raw in call.meta.items():  # whatever is passed on can carry what an argument could
+        n_bytes += len(key) + len(raw)
     return tokens(n_bytes)
 
 
 def used(permit: Permit, outcome: Outcome) -> Amounts:
     """The charge: nothing when nothing was sent, everything when the end is unknown."""
     held = permit.held
-    if outcome.status is Status.NOT_SENT or outcome.code in _NEVER_SENT:
+    if outcome.status is Status.NOT_SENT or not outcome.sent:
         return NOTHING
     if outcome.status is Status.UNKNOWN:
         return held

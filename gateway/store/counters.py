@@ -14,7 +14,7 @@ LONGEST_PERIOD_US = 3_600_000_000
 
 
 class CountersDamaged(Exception):
-    """The stored state is not the one whose digest is in the log."""
+    """The stored state is not the one whose digest is in the log, or the log does not add up."""
 
 
 class Counters:
@@ -97,11 +97,17 @@ def rebuild_purses(connection: sqlite3.Connection) -> tuple[Purses, int]:
 
 
 def fold(purses: Purses, entry: entries.Entry) -> None:
-    """Apply one entry: the same arithmetic as the live path, from what the entry says."""
-    if isinstance(entry, entries.Intent):
-        purses.hold(entry.i, entry.acc, entry.hold, entry.t)
-    elif isinstance(entry, entries.Outcome):
-        purses.settle(entry.intent, entry.used)
+    """Apply one entry: the same arithmetic as the live path, from what the entry says.
+
+    Raises: CountersDamaged: no house wrote this log; `audit verify` tells more.
+    """
+    try:
+        if isinstance(entry, entries.Intent):
+            purses.hold(entry.i, entry.acc, entry.hold, entry.t)
+        elif isinstance(entry, entries.Outcome):
+            purses.settle(entry.intent, entry.used)
+    except ValueError as err:
+        raise CountersDamaged(f"entry {entry.i} does not add up: {err}") from err
 
 
 def recent_accounts(

@@ -82,6 +82,7 @@ class Ledger:
         self._policy_version = policy_version
         self.closed_by: dict[str, Refusal] = {}  # why -> what callers are told; empty: open
         self.in_flight: dict[int, Permit] = {}  # by leaf of the intent
+        self.unknown: set[int] = set()  # sent, but their outcome did not reach the disk
         self.recovered = asyncio.Event()
 
     # -- the two commits --------------------------------------------------------------------------
@@ -140,6 +141,11 @@ class Ledger:
             await self._conclude(permit, outcome, charged)
         except WriteFailed as err:
             leaf = await self._conclude_after_recovery(permit, outcome, charged, err)
+        except asyncio.CancelledError:
+            # Queued all the same. What is put behind it tells how it ended.
+            behind = self.log.carry_out(())
+            behind.add_done_callback(lambda done: self._settled_unseen(permit, done))
+            raise
         self.in_flight.pop(permit.leaf, None)
         limits = self._limits(permit.call)
         left = self.counters.purses.left(permit.accounts, limits, self.log.last_us)
@@ -322,7 +328,12 @@ class Ledger:
         outcome: Outcome,
         by: Literal["", "recovery", "drain"],
     ) -> asyncio.Future[None]:
-        """Put the outcome of the intent at *leaf* and charge it, in one step of the event loop."""
+        """Put the outcome of the intent at *leaf* and charge it, in one step of the event loop.
+
+        Raises: ValueError: the intent has no open hold; nothing was put.
+        """
+        if not self.log.closed:
+            self.counters.purses.settle(leaf, charged)
         commitment, kept = "", b""
         if outcome.result or outcome.error:
             commitment, kept = commit_to(outcome.result or outcome.error)
@@ -339,10 +350,7 @@ class Ledger:
             result=commitment,
             by=by,
         )
-        durable = self.log.put(entry, call_id, kept)
-        if not self.log.closed:
-            self.counters.purses.settle(leaf, charged)
-        return durable
+        return self.log.put(entry, call_id, kept)
 
     async def _conclude_after_recovery(
         self, permit: Permit, outcome: Outcome, charged: Amounts, failed: WriteFailed
@@ -358,6 +366,12 @@ class Ledger:
         except (TimeoutError, WriteFailed) as err:
             raise LogUnavailable(f"the outcome of call {permit.call.id} is not durable") from err
         return leaf
+
+    def _settled_unseen(self, permit: Permit, done: asyncio.Future[None]) -> None:
+        """The caller left while its outcome was being written; nobody will settle it again."""
+        self.in_flight.pop(permit.leaf, None)
+        if done.cancelled() or done.exception() is not None:
+            self.unknown.add(permit.leaf)  # recovery closes it, charged in full
 
     def _never_sent(self, permit: Permit, done: asyncio.Future[None]) -> None:
         """The caller left while its intent was being written: nothing was sent, nothing is owed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from gateway.domain.model import Call, Principal
@@ -56,9 +57,21 @@ class Particulars:
 
 
 def named(call: Call) -> bytes:
-    """What the commitment of an entry covers: the object and the parameters as sent on."""
-    lines = [
-        b"%s %s" % (key.encode("utf-8", "backslashreplace"), raw)
-        for key, raw in call.params.items()
-    ]
-    return b"\n".join((call.object.encode("utf-8", "backslashreplace"), *lines))
+    """What the commitment of an entry covers: the object, and all that is sent on to the server.
+
+    tool/docs/get_page
+    name "get_page"
+    arguments {"page":7}
+    _meta.progressToken 1
+    client {} {"name":"claude-code"}
+    """
+    lines = [b"%b %b" % (_key(key), raw) for key, raw in call.params.items()]
+    lines += [b"_meta.%b %b" % (_key(key), raw) for key, raw in call.meta.items()]
+    client = b"client %b %b" % (call.client.capabilities, call.client.info)
+    named_object = call.object.encode("utf-8", "backslashreplace").replace(b"\n", b"\\n")
+    return b"\n".join((named_object, *lines, client))
+
+
+def _key(key: str) -> bytes:
+    """A key as one word of ASCII: one with a line break could pass for two lines."""
+    return key.encode() if key.isascii() and key.isidentifier() else json.dumps(key).encode()

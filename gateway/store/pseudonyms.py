@@ -30,7 +30,10 @@ class Pseudonyms:
         self._ids.clear()
         self._names.clear()
         self._fresh.clear()
-        for pseudonym, kind, name in connection.execute("SELECT id, kind, name FROM pseudonyms"):
+        rows = connection.execute(
+            "SELECT id, kind, name FROM pseudonyms WHERE kind <> ?", (ADDRESS,)
+        )
+        for pseudonym, kind, name in rows:
             self._ids[kind, name] = pseudonym
             self._names[pseudonym] = name
 
@@ -38,12 +41,16 @@ class Pseudonyms:
         known = self._ids.get((kind, name))
         if known is not None:
             return known
+        pseudonym = self._ids[kind, name] = self.once(kind, name)
+        self._names[pseudonym] = name
+        return pseudonym
+
+    def once(self, kind: str, name: str) -> str:
+        """A new pseudonym for *name*, whether it has one or not; nothing is kept in memory."""
         salt = self._salts.take(SALT_BYTES)
         # The row must reach the disk whatever a name holds: SQLite refuses lone surrogates.
         stored = name.encode("utf-8", "backslashreplace").decode()
         pseudonym = pseudonym_of(salt, kind, stored)
-        self._ids[kind, name] = pseudonym
-        self._names[pseudonym] = name
         self._fresh.append((INSERT, (pseudonym, kind, stored, salt)))
         return pseudonym
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -15,8 +16,10 @@ from gateway.store.particulars import Particulars, named
 from gateway.store.pseudonyms import ADDRESS, SUBJECT, Pseudonyms
 
 SINGLY_PER_MINUTE = 600
+MAX_KEPT_BYTES = 1_024
 MINUTE_US = 60_000_000
-MAX_ADDRESSES = 10_000  # folded apart; the rest of the strangers share one fold
+STRANGERS_US = 10_000_000  # their folds are written this often, so that a flood of them is slow
+MAX_ADDRESSES = 64  # folded apart in that time; the rest of the strangers share one fold
 OTHERS = "others"
 
 
@@ -46,6 +49,7 @@ class Refusals:
         self._minute = 0
         self._written: dict[str, int] = {}  # subject -> entries in this minute
         self._folds: dict[tuple[str, str], _Fold] = {}  # (kind, name)
+        self._strangers_us = 0
 
     def of_call(
         self, call: Call, decision: Decision | None, refused: Refused, now_us: int
@@ -54,12 +58,16 @@ class Refusals:
         who = call.principal
         if not self._may_write_singly(who, refused.refusal.id, now_us):
             return None
-        commitment, kept = commit_to(named(call))
+        content = named(call)
+        commitment, kept = commit_to(content)
+        if len(content) > MAX_KEPT_BYTES:
+            kept = b""  # committed to, not kept: refused calls must not fill the disk
         entry = entries.Refused(
             i=self._log.next_leaf,
             t=now_us,
             code=refused.refusal.id,
             args=commitment,
+            acc=self._particulars.accounts(call) if call.definition is not None else (),
             rule=decision.rule if decision else -1,
             conds=dict(decision.conditions) if decision else {},
             policy=decision.policy_version if decision else "",
@@ -89,11 +97,16 @@ class Refusals:
         return self._log.put(entry, refused.call_id)
 
     def flush(self, now_us: int) -> None:
-        """Write what was folded since the last flush: one entry per subject or address."""
-        folds, self._folds = self._folds, {}
+        """Write what was folded: one entry per subject at each flush, per address every 10 s."""
+        due = {SUBJECT} if now_us - self._strangers_us < STRANGERS_US else {SUBJECT, ADDRESS}
+        if ADDRESS in due:
+            self._strangers_us = now_us
+        folds = {key: fold for key, fold in self._folds.items() if key[0] in due}
+        self._folds = {key: fold for key, fold in self._folds.items() if key[0] not in due}
         for (kind, name), fold in folds.items():
-            # A stranger's address is not kept in memory: it may be one of millions.
-            pseudonym = self._pseudonyms.of(kind, name)
+            # An address is not kept in memory: it may be one of millions.
+            naming = self._pseudonyms.of if kind == SUBJECT else self._pseudonyms.once
+            pseudonym = naming(kind, name)
             entry = entries.Folded(
                 i=self._log.next_leaf,
                 t=now_us,
@@ -107,6 +120,11 @@ class Refusals:
             )
             self._log.put(entry)
 
+    def flush_all(self, now_us: int) -> None:
+        """Write every fold: the house is closing."""
+        self._strangers_us = 0
+        self.flush(now_us)
+
     def _may_write_singly(self, who: Principal, code: str, now_us: int) -> bool:
         minute = now_us // MINUTE_US
         if minute != self._minute:
@@ -119,9 +137,23 @@ class Refusals:
         return True
 
     def _fold(self, kind: str, name: str, code: str, now_us: int) -> None:
-        if kind == ADDRESS and (kind, name) not in self._folds and len(self._folds) > MAX_ADDRESSES:
-            name = OTHERS
+        if kind == ADDRESS:
+            name = _network(name)
+            known = sum(key[0] == ADDRESS for key in self._folds)
+            if (kind, name) not in self._folds and known >= MAX_ADDRESSES:
+                name = OTHERS
         self._folds.setdefault((kind, name), _Fold()).add(code, now_us)
+
+
+def _network(address: str) -> str:
+    """Whom an address stands for: an IPv6 caller has its whole /64 to choose from."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return OTHERS
+    if parsed.version == 4:
+        return str(parsed)
+    return str(ipaddress.ip_network((parsed, 64), strict=False))
 
 
 def plain(text: str, longest: int = 200) -> str:

@@ -112,7 +112,7 @@ class Writer:
                 continue
             try:
                 self._commit(batch)
-            except (sqlite3.Error, OSError, ValueError) as err:
+            except Exception as err:  # noqa: BLE001 - whatever it is, callers must hear of it
                 self.broken = True
                 self._rollback()
                 self._answer(batch, WriteFailed(f"no commit: {type(err).__name__}: {err}"))

@@ -142,9 +142,9 @@ class Upstreams:
         call = permit.call
         lane = self._lanes.get(call.server)
         if lane is None:
-            return Outcome(Status.FAILED, code=refusal.UPSTREAM_UNREACHABLE.id)
+            return Outcome(Status.FAILED, code=refusal.UPSTREAM_UNREACHABLE.id, sent=False)
         if not lane.breaker.admit(monotonic()):
-            return Outcome(Status.FAILED, code=refusal.BREAKER_OPEN.id)
+            return Outcome(Status.FAILED, code=refusal.BREAKER_OPEN.id, sent=False)
         bounds = lane.listening if call.method == "subscriptions/listen" else lane.bounds
         exchange = Exchange(call, relay, bounds, meter.bytes_within(permit.ceiling_tokens))
         lane.in_flight += 1

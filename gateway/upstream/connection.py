@@ -303,7 +303,7 @@ def _refuses_unread(message: Message) -> bool:
 def _by_status(status: int) -> UpstreamFailed:
     if status in {401, 403}:
         sentence = f"the upstream refused the gateway's credential (HTTP {status})"
-        return UpstreamFailed(refusal.CREDENTIAL_MISSING.id, sentence)
+        return UpstreamFailed(refusal.UPSTREAM_REFUSED.id, sentence)
     if 300 <= status < 400:
         return broken(f"HTTP {status}: redirects are not followed; configure the final URL")
     return broken(f"HTTP {status} without a JSON-RPC answer")

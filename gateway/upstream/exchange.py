@@ -162,7 +162,7 @@ class Exchange:
         """The outcome of an exchange that gave no answer."""
         upstream_s = perf_counter() - self.began_s
         received_bytes = max(self.received_bytes, self.relayed_bytes)
-        return Outcome(status, b"", b"", code, received_bytes, upstream_s)
+        return Outcome(status, b"", b"", code, received_bytes, upstream_s, self.sent)
 
     def close(self) -> None:
         """Release the deadline. The exchange is not used afterwards."""

@@ -16,7 +16,18 @@ from typing import Any
 GIGABYTE = 1_000_000_000
 HINTS = {"resultType": "complete", "ttlMs": 0, "cacheScope": "private"}
 SCHEMA = {"type": "object", "properties": {"mark": {"type": "string"}}}
-MISCHIEF = ("act", "hang", "die", "flood", "bomb", "garble", "other_id", "silent_close", "long")
+MISCHIEF = (
+    "act",
+    "hang",
+    "die",
+    "flood",
+    "bomb",
+    "garble",
+    "other_id",
+    "silent_close",
+    "long",
+    "stream",
+)
 
 
 def tool(name: str, **fields: Any) -> dict[str, Any]:
@@ -77,6 +88,9 @@ class Rogue:
         if name == "flood":
             await _flood(writer)
             return False
+        if name == "stream":
+            writer.write(_stream(request))
+            return False
         _respond(writer, *_reply(request, name))
         return True
 
@@ -93,6 +107,17 @@ def _reply(request: dict[str, Any], name: str) -> tuple[bytes, str]:
     if name == "long":
         return _answer(request["id"], {**good, "pad": "x" * 200_000}), ""
     return _answer(request["id"], good), ""
+
+
+def _stream(request: dict[str, Any]) -> bytes:
+    """A progress notification, and the result right behind it."""
+    token = request["params"]["_meta"].get("progressToken", 0)
+    progress = {"progressToken": token, "progress": 1}
+    told = {"jsonrpc": "2.0", "method": "notifications/progress", "params": progress}
+    good = {"resultType": "complete", "content": [{"type": "text", "text": "stream"}]}
+    events = (json.dumps(told).encode(), _answer(request["id"], good))
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+    return head + b"".join(b"event: message\ndata: %b\n\n" % event for event in events)
 
 
 async def _flood(writer: asyncio.StreamWriter) -> None:

@@ -41,10 +41,10 @@ def test_a_refusal_says_how_much_is_left_and_when_to_come_back(border: Border) -
     assert "too-hasty" not in border.effects()
 
 
-def send_and_leave(border: Border, body: bytes, read: int) -> None:
+def send_and_leave(border: Border, body: bytes, read: int, tool: str = "pipe_act") -> None:
     """Send *body*, read *read* bytes of the answer, and reset the connection."""
     target = urlsplit(border.url)
-    said = "".join(f"{k}: {v}\r\n" for k, v in headers("tools/call", "pipe_act", TESTER).items())
+    said = "".join(f"{k}: {v}\r\n" for k, v in headers("tools/call", tool, TESTER).items())
     head = (
         f"POST /mcp HTTP/1.1\r\nHost: {target.netloc}\r\n{said}Content-Length: {len(body)}\r\n\r\n"
     )
@@ -66,6 +66,24 @@ def test_callers_that_vanish_lose_nothing_but_their_answer(
         body = modern("tools/call", {"name": "pipe_act", "arguments": arguments})
         send_and_leave(border, body, read)
     assert "content" in border.call("pipe_act", {"mark": "still-here"})["result"]
+
+
+def test_callers_that_vanish_while_their_outcome_is_written_leave_a_log_that_opens(
+    border: Border,
+) -> None:
+    # The stream is cut as soon as its first frame arrives: the outcome is just being settled.
+    def one(number: int) -> None:
+        wanted = {
+            "name": "rogue_stream",
+            "arguments": {"mark": f"cut-{number}"},
+            "_meta": {"progressToken": number},
+        }
+        send_and_leave(border, modern("tools/call", wanted), 400, "rogue_stream")
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        list(pool.map(one, range(96)))
+    assert "content" in border.call("rogue_stream", {"mark": "after-the-cuts"})["result"]
+    # That the house drains, verifies and settles each call once is asserted when it closes.
 
 
 def test_a_caller_that_vanishes_in_its_own_request_calls_nothing(border: Border) -> None:

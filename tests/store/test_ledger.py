@@ -3,16 +3,17 @@
 import asyncio
 from pathlib import Path
 
-import anyio
 import pytest
 
 from gateway.audit import entry as entries
 from gateway.domain import refusal as no
 from gateway.domain.budget import Limits
-from gateway.domain.model import Approval, Decision, Status, Verdict
+from gateway.domain.model import Approval, Decision, Outcome, Status, Verdict
 from gateway.domain.rate import Rate
 from gateway.domain.refusal import Refused
-from gateway.store.ledger import LogUnavailable, StaleDecision
+from gateway.store import engine
+from gateway.store.ledger import StaleDecision
+from gateway.store.particulars import named
 from tests.store.world import RESULT, World, tool
 
 pytestmark = pytest.mark.anyio
@@ -45,18 +46,6 @@ async def test_the_outcome_is_on_disk_when_settle_returns(world: World) -> None:
         assert outcome.used == settlement.charged
         assert settlement.charged.cost == 500
         assert settlement.charged.tokens == permit.argument_tokens + 4
-
-
-async def test_a_denied_call_leaves_a_refusal_and_no_intent(world: World) -> None:
-    denied = Decision(Verdict.DENY, "p1", rule=7)
-    async with world.open():
-        with pytest.raises(Refused) as refused:
-            await world.ledger.admit(world.call(), denied)
-
-        assert refused.value.refusal is no.FORBIDDEN
-        [_, entry] = world.stored()
-        assert isinstance(entry, entries.Refused)
-        assert (entry.code, entry.rule) == ("forbidden", 7)
 
 
 async def test_a_decision_of_an_older_policy_is_made_again(world: World) -> None:
@@ -139,33 +128,6 @@ async def test_rates_and_balances_survive_a_restart(world: World) -> None:
     assert spent.value.refusal is no.OVER_BUDGET
 
 
-async def test_an_orphan_is_closed_as_unknown_and_charged_in_full(world: World) -> None:
-    async with world.open():
-        permit = await world.ledger.admit(world.call(), world.allow())
-    async with world.open():
-        assert world.orphans == 1
-        closed = world.stored()[-2]
-        assert isinstance(closed, entries.Outcome)
-        assert (closed.status, closed.by) == (Status.UNKNOWN, "recovery")
-        assert closed.used == permit.held
-        assert not world.ledger.counters.purses.open_holds()
-
-
-async def test_a_caller_that_leaves_before_commit_a_owes_nothing(world: World) -> None:
-    async with world.open():
-        task = asyncio.create_task(world.ledger.admit(world.call(), world.allow()))
-        await asyncio.sleep(0)  # the intent is queued now
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        for _ in range(2):  # the intent is durable; then its outcome is
-            await world.ledger.log.carry_out(())
-        closed = world.stored()[-1]
-        assert isinstance(closed, entries.Outcome)
-        assert closed.status is Status.NOT_SENT
-        assert closed.used.calls == 0
-
-
 async def test_a_clock_more_than_five_seconds_behind_admits_nothing(world: World) -> None:
     async with world.open():
         await world.ledger.admit(world.call(), world.allow())
@@ -179,75 +141,62 @@ async def test_a_clock_more_than_five_seconds_behind_admits_nothing(world: World
         assert permit.admitted_us == world.ledger.log.last_us
 
 
-async def test_when_a_commit_fails_its_callers_get_503_and_the_log_comes_back(world: World) -> None:
-    async with world.open():
-        in_flight = await world.ledger.admit(world.call(), world.allow())
-        rescued = world.break_next_commit()
-        with pytest.raises(Refused) as refused:
-            await world.ledger.admit(world.call(), world.allow())
-        assert refused.value.refusal is no.LOG_UNAVAILABLE
-        with anyio.fail_after(5):
-            await rescued.wait()
-
-        await world.ledger.settle(in_flight, RESULT)
-        await world.ledger.admit(world.call(), world.allow())
-        kinds = [type(entry).__name__ for entry in world.stored()]
-        assert kinds == ["Open", "Intent", "Recovery", "Outcome", "Intent"]
-
-
-async def test_while_the_log_is_closed_nothing_is_admitted(world: World) -> None:
-    async with world.open():
-        world.rescuer.close()
-        with pytest.raises(Refused) as refused:
-            await world.ledger.admit(world.call(), world.allow())
-        assert refused.value.refusal is no.LOG_UNAVAILABLE
-
-
-async def test_a_settle_whose_commit_fails_is_tried_once_more_on_the_reopened_log(
-    world: World,
+@pytest.mark.parametrize(
+    ("outcome", "calls"),
+    [
+        (Outcome(Status.FAILED, code="upstream_refused"), 1),
+        (Outcome(Status.FAILED, code="upstream_timeout"), 1),
+        (Outcome(Status.CANCELLED), 1),
+        (Outcome(Status.NOT_SENT), 0),
+        (Outcome(Status.FAILED, code="upstream_unreachable", sent=False), 0),
+        (Outcome(Status.FAILED, code="breaker_open", sent=False), 0),
+    ],
+    ids=["refused", "late", "left", "left before", "unreachable", "left alone"],
+)
+async def test_what_reached_the_upstream_is_charged_and_nothing_else(
+    world: World, outcome: Outcome, calls: int
 ) -> None:
     async with world.open():
-        permit = await world.ledger.admit(world.call(), world.allow())
-        world.break_next_commit()
-        with anyio.fail_after(5):
-            settlement = await world.ledger.settle(permit, RESULT)
-
-        outcome = world.stored()[-1]
-        assert isinstance(outcome, entries.Outcome)
-        assert outcome.i == settlement.leaf
-        assert outcome.status is Status.OK
+        permit = await world.ledger.admit(world.call("pay"), world.allow())
+        settlement = await world.ledger.settle(permit, outcome)
+    assert settlement.charged.calls == calls
+    assert bool(settlement.charged.cost) is bool(calls)
 
 
-async def test_an_intent_that_reached_the_disk_although_its_caller_got_503_is_not_charged(
+async def test_what_is_passed_on_beside_the_arguments_is_metered_and_committed_to(
     world: World,
 ) -> None:
+    meta = {"com.example/notes": b'"' + b"x" * 4000 + b'"'}
     async with world.open():
-        rescued = world.break_next_commit(after_the_disk_has_it=True)
+        plain = await world.ledger.admit(world.call(), world.allow())
+        laden = await world.ledger.admit(world.call(meta=meta), world.allow())
+    assert laden.argument_tokens - plain.argument_tokens > 1000
+    assert b"x" * 4000 in named(laden.call)
+
+
+async def test_a_refused_call_does_not_fill_the_disk(world: World) -> None:
+    denied = Decision(Verdict.DENY, "p1")
+    async with world.open():
+        big = world.call(params={"arguments": b'{"a":"' + b"x" * 60_000 + b'"}'})
         with pytest.raises(Refused):
-            await world.ledger.admit(world.call(), world.allow())
-        with anyio.fail_after(5):
-            await rescued.wait()
-        outcome = world.stored()[-1]
-        assert isinstance(outcome, entries.Outcome)
-        assert (outcome.status, outcome.used.calls) == (Status.NOT_SENT, 0)
+            await world.ledger.admit(big, denied)
+    with engine.reading(world.path) as connection:
+        assert connection.execute("SELECT count(*) FROM payloads").fetchone() == (0,)
 
 
-async def test_an_outcome_that_reached_the_disk_is_not_written_twice(world: World) -> None:
+async def test_a_flood_of_strangers_is_a_few_entries_and_no_memory(world: World) -> None:
+    refused = Refused(no.NOT_AUTHENTICATED, "c")
     async with world.open():
-        permit = await world.ledger.admit(world.call(), world.allow())
-        world.break_next_commit(after_the_disk_has_it=True)
-        with anyio.fail_after(5):
-            await world.ledger.settle(permit, RESULT)
-        outcomes = [e for e in world.stored() if isinstance(e, entries.Outcome)]
-        assert len(outcomes) == 1
-
-
-async def test_a_permit_is_settled_once(world: World) -> None:
-    async with world.open():
-        permit = await world.ledger.admit(world.call(), world.allow())
-        await world.ledger.settle(permit, RESULT)
-        with pytest.raises(LogUnavailable):
-            await world.ledger.settle(permit, RESULT)
+        for number in range(5000):
+            address = f"127.{number // 250}.{number % 250}.1"
+            await world.ledger.refuse(refused, None, address, "tools/call")
+            await world.ledger.refuse(refused, None, f"fd00:0:0:1::{number:x}", "tools/call")
+        world.ledger.refusals.flush_all(world.ledger.log.stamp())
+        await world.ledger.log.carry_out(())
+        folded = [e for e in world.stored() if isinstance(e, entries.Folded)]
+        assert len(folded) <= 65
+        assert sum(e.count for e in folded) == 10_000
+        assert not world.ledger.pseudonyms.all("a")
 
 
 async def test_refusals_beyond_600_a_minute_fold_into_one_entry(world: World) -> None:

@@ -125,7 +125,8 @@ async def test_an_answer_that_is_not_valid_is_a_broken_upstream(behave: Behaviou
 @pytest.mark.parametrize("status", ["401 Unauthorized", "403 Forbidden"])
 async def test_a_refused_credential_is_told_apart(status: str) -> None:
     outcome, _ = await outcome_of(body(b"", status=status, content_type="text/plain"))
-    assert outcome.code == "credential_missing"
+    assert outcome.code == "upstream_refused"
+    assert outcome.sent
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,9 @@ TABLES = (
         frontier BLOB NOT NULL, note TEXT NOT NULL, at INTEGER NOT NULL)""",
     "CREATE TABLE checkpoints (at INTEGER PRIMARY KEY, size INTEGER NOT NULL, note TEXT NOT NULL)",
     """CREATE TABLE pseudonyms (
-        id TEXT PRIMARY KEY, kind TEXT NOT NULL, name TEXT NOT NULL, salt BLOB NOT NULL,
-        UNIQUE (kind, name))""",
+        id TEXT PRIMARY KEY, kind TEXT NOT NULL, name TEXT NOT NULL, salt BLOB NOT NULL)""",
+    # An address gets a new pseudonym with each fold, so that none need be kept in memory.
+    "CREATE UNIQUE INDEX pseudonyms_by_name ON pseudonyms (kind, name) WHERE kind <> 'a'",
     """CREATE TABLE policy_versions (
         version TEXT PRIMARY KEY, bundle BLOB NOT NULL, at INTEGER NOT NULL)""",
     """CREATE TABLE servers (
