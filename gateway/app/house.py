@@ -28,7 +28,7 @@ from gateway.policy.files import Binding, bundle
 from gateway.policy.load import Loaded
 from gateway.policy.load import load as load_policy
 from gateway.policy.snapshot import Policies, builtin_deny_all
-from gateway.store import engine, keys, recovery, trail
+from gateway.store import backing, engine, keys, recovery, trail
 from gateway.store.counters import Counters
 from gateway.store.identity import Identity
 from gateway.store.ledger import Ledger
@@ -115,8 +115,8 @@ class House:
 async def open_house(config: Config, environ: Mapping[str, str]) -> AsyncIterator[House]:
     """Own the data folder, take up the log, and have everything in memory; serve nothing yet.
 
-    Raises: FolderInUse, KeysMissing, LogShortened, LogDamaged, CountersDamaged, SchemaUnknown,
-    NameTaken, PolicyInvalid, ConfigError: nothing was changed, the house stays closed.
+    Raises: FolderInUse, KeysMissing, LogShortened, LogDamaged, NotBacked, CountersDamaged,
+    SchemaUnknown, NameTaken, PolicyInvalid, ConfigError: nothing was changed, the house stays closed.
     """
     lock = engine.lock_folder(config.data_dir)
     try:
@@ -139,6 +139,7 @@ class _Books:
     house_keys: keys.HouseKeys
     signer: Signer
     pseudonyms: Pseudonyms
+    changes: backing.Changes
 
 
 def _open_books(config: Config) -> _Books:
@@ -151,9 +152,10 @@ def _open_books(config: Config) -> _Books:
         house_keys = keys.load_or_create(config.keys_dir, tail.frontier.size == 0)
         signer = Signer(house_keys.signing, f"customhouse/{log_id}")
         recovery.check_remembered(connection, house_keys.folder, signer.vkey, tail.frontier)
+        changes = backing.check(connection, house_keys.folder, signer.vkey, tail.frontier)
         pseudonyms.load(connection)
     keys.write_vkey(house_keys.folder, str(signer.vkey))
-    return _Books(database, tail, house_keys, signer, pseudonyms)
+    return _Books(database, tail, house_keys, signer, pseudonyms, changes)
 
 
 def _build(config: Config, environ: Mapping[str, str]) -> tuple[House, recovery.Tail]:
@@ -201,7 +203,7 @@ def _build(config: Config, environ: Mapping[str, str]) -> tuple[House, recovery.
         writer=writer,
         ledger=ledger,
         recovery=Recovery(database, writer, ledger, book.of_accounts),
-        publisher=Publisher(database, house_keys.folder, writer, journal),
+        publisher=Publisher(database, house_keys.folder, writer, journal, books.changes),
         upstreams=upstreams,
         metrics=metrics,
         pipeline=Pipeline(policies, ledger, upstreams, metrics, lambda: new_call_id(wall_us())),

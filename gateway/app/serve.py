@@ -18,6 +18,7 @@ from gateway.app.clock import wall_us
 from gateway.app.house import House, open_house
 from gateway.app.logs import configure_logs
 from gateway.app.operations.administration import Administration
+from gateway.app.threshold import bound, close_to_children, open_to_callers, refuse_second
 from gateway.config import Config, check_exposure
 from gateway.domain import refusal as no
 from gateway.domain.operator import OperationRefused
@@ -37,21 +38,35 @@ log = structlog.get_logger("customhouse.serve")
 
 
 def run(config: Config, environ: Mapping[str, str], ready: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or SIGINT; *ready* is told the address when the first call may come."""
-    configure_logs(config.log_level)
-    uvloop.run(_serve(config, environ, ready))
+    """Serve until SIGTERM or SIGINT; *ready* is told the address when the first call may come.
+
+    Raises: OperationRefused: another gateway serves here, or the address is not to be had; no
+    server was started. Whatever opening the house raises.
+    """
+    close_to_children()
+    refuse_second(config)
+    with bound(config) as listener:
+        configure_logs(config.log_level)
+        uvloop.run(_serve(config, environ, listener, ready))
 
 
-async def _serve(config: Config, environ: Mapping[str, str], ready: Callable[[str], None]) -> None:
+async def _serve(
+    config: Config,
+    environ: Mapping[str, str],
+    listener: socket.socket,
+    ready: Callable[[str], None],
+) -> None:
     async with open_house(config, environ) as house, _working(house) as edge:
         check_exposure(config, house.identity.issued_keys(wall_us()))
         for warning in config.warnings:
             log.warning("configuration", why=warning)
-        listener = _listen(config)
+        open_to_callers(listener, config)
         server = _Server(_uvicorn_config(edge), house)
-        # What start-up made stays: the collector need not walk it again for every few calls.
+        server.heed_signals()  # from the moment it is said that we serve, a signal means: drain
+        # What start-up made stays: the collector need not walk it again, nor after every few calls.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(5_000, 20, 20)
         host, port = listener.getsockname()[:2]
         ready(f"http://{host}:{port}")
         log.info("serving", listen=f"{host}:{port}", servers=len(house.servers))
@@ -111,16 +126,6 @@ def _border(house: House) -> Border:
     return Border(stands_on, settings)
 
 
-def _listen(config: Config) -> socket.socket:
-    family = socket.AF_INET6 if ":" in config.listen.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind((config.listen.host, config.listen.port))
-    listener.listen(2048)
-    listener.setblocking(False)
-    return listener
-
-
 def _uvicorn_config(app: Border) -> uvicorn.Config:
     return uvicorn.Config(
         app,
@@ -146,16 +151,14 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._house = house
 
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
+    def heed_signals(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._drain)
-        try:
-            yield
-        finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.remove_signal_handler(number)
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield  # heeded already, and until the house is closed
 
     def _drain(self) -> None:
         self._house.ledger.closed_by[DRAIN] = no.DRAINING

@@ -17,7 +17,7 @@ from gateway.config import (
     server_from,
 )
 from gateway.store.identity import Agent, NameTaken
-from gateway.store.registry import Terms
+from gateway.store.pins import Terms
 from gateway.upstream.spec import (
     HttpTransport,
     PythonTransport,

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from gateway.audit.backing import Row as Registered
 from gateway.audit.statements import Head
 
 Row = tuple[int, int, bytes, bytes, bytes]  # idx, at, kind, call_id, body: one row of `entries`
@@ -31,6 +32,17 @@ _NAMES = """
 _STATES = """
     SELECT IFNULL(CAST(leaf AS INTEGER), -1), IFNULL(CAST(state AS BLOB), x'')
     FROM counter_states ORDER BY leaf"""
+
+# Columns in the order in which `gateway.audit.backing` takes them.
+_REGISTERED = {
+    "agents": "SELECT name, origin, tenant, team, roles, limits, disabled FROM agents",
+    "keys": "SELECT id, agent, digest, origin, issued_at, expires_at, revoked_at FROM keys",
+    "servers": "SELECT name, origin, spec, suspended FROM servers",
+    "definitions": """SELECT server, kind, name, digest, body, approval, reason,
+        approved_digest, approved_body, gone FROM definitions""",
+    "policy_versions": "SELECT version, bundle, at FROM policy_versions",
+}
+_TABLES = "SELECT CAST(name AS BLOB) FROM sqlite_master WHERE type IN ('table', 'view')"
 
 
 class NotReadable(Exception):
@@ -88,3 +100,32 @@ def counter_states(connection: sqlite3.Connection) -> Iterator[tuple[int, bytes]
 def names(connection: sqlite3.Connection) -> Iterator[tuple[bytes, bytes, bytes, bytes]]:
     """Return what each pseudonym stands for: pseudonym, kind, name, salt."""
     return connection.execute(_NAMES)
+
+
+def registered(connection: sqlite3.Connection) -> Iterator[tuple[str, Registered]]:
+    """Return every row of administration with the name of its table; a missing table has none."""
+    there = {bytes(name) for (name,) in connection.execute(_TABLES).fetchall()}
+    for table, query in _REGISTERED.items():
+        if table.encode() in there:
+            for row in _typed(connection, query):
+                yield table, row
+
+
+def _typed(connection: sqlite3.Connection, query: str) -> Iterator[Registered]:
+    """Return rows in which a text is not a blob, whatever bytes either has."""
+    before = connection.text_factory
+    cursor = connection.execute(query)
+    while True:
+        # Only for this step: what is read in between, by others, has the types it is used to.
+        connection.text_factory = _text
+        try:
+            row = cursor.fetchone()
+        finally:
+            connection.text_factory = before
+        if row is None:
+            return
+        yield row
+
+
+def _text(stored: bytes) -> str:
+    return stored.decode("utf-8", "surrogateescape")

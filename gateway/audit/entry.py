@@ -47,6 +47,9 @@ RuleIndex = Annotated[int, msgspec.Meta(ge=-1, lt=10**16)]  # -1: no rule matche
 
 LimitHeld = tuple[str, str, str, Whole]  # account, meter, window, limit
 
+Subject = Annotated[str, msgspec.Meta(pattern=r"\Ao[0-9a-f]{16}\Z")]  # pseudonym of an object
+RowDigest = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+
 
 class BadEntry(ValueError):
     """Not a canonical entry: nothing that `encode` writes."""
@@ -206,6 +209,7 @@ class Change(_Common, frozen=True, kw_only=True, tag="change"):
     digest: str = ""
     prior: str = ""  # digest before
     note: str = ""  # commitment
+    rows: dict[Subject, RowDigest] = {}  # of the rows written with it: gateway.audit.backing
 
 
 Entry = Open | Close | Intent | Outcome | Single | Refused | Folded | Counters | Recovery | Change

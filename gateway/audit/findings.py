@@ -34,6 +34,7 @@ class Code(StrEnum):
     AFTER_CLOSE = "after_close"
     ANOTHER_LOG = "another_log"
     RENAMED = "renamed"
+    UNBACKED = "unbacked"
 
 
 MEANING: Mapping[Code, str] = {
@@ -58,6 +59,7 @@ MEANING: Mapping[Code, str] = {
     Code.AFTER_CLOSE: "entries follow a close without an open or a recovery between",
     Code.ANOTHER_LOG: "an open entry names another log or another signing key",
     Code.RENAMED: "a pseudonym stands beside a name that it was not made for",
+    Code.UNBACKED: "what is stored of agents, keys, servers and definitions is not what was entered",
 }
 
 

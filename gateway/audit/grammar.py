@@ -45,6 +45,8 @@ _METERS = rb'\{"calls":(?P<calls>%b),"cost":(?P<cost>%b),"tokens":(?P<tokens>%b)
 )
 _PRIOR = rb'\{"log":' + _TEXT + rb',"root":' + _TEXT + rb',"size":' + _WHOLE + rb"\}"
 _FLAGS = _map(rb"(?:true|false)")
+_ROW = rb'"o[0-9a-f]{16}":"[0-9a-f]{64}"'
+_ROWS = rb"\{" + _ROW + rb"(?:," + _ROW + rb")*+\}"
 
 Fields = Mapping[str, bytes]
 
@@ -140,7 +142,7 @@ _KINDS: Mapping[str, tuple[Fields, Fields]] = {
     "recovery": ({"reason": _TEXT, "tail": _WHOLE}, {}),
     "change": (
         {"author": _TEXT, "what": _TEXT},
-        {"digest": _SAID, "note": _SAID, "prior": _SAID, "subject": _SAID},
+        {"digest": _SAID, "note": _SAID, "prior": _SAID, "rows": _ROWS, "subject": _SAID},
     ),
 }
 
@@ -151,8 +153,10 @@ _TAKEN: Mapping[str, tuple[str, ...]] = {
     "outcome": ("intent", "tokens", "calls", "cost"),
     "counters": ("digest",),
     "recovery": ("reason",),
+    "change": ("rows",),
 }
-_MAPS = ("codes", "conds", "detail")  # with free keys, whose order has to be looked at
+_MAPS = ("codes", "conds", "detail", "rows")  # with free keys, whose order has to be looked at
+_OFTEN_BYTES = 512  # what is longer hardly comes twice
 _CAUGHT = {"i", "t", "call", *(name for names in _TAKEN.values() for name in names), *_MAPS}
 
 
@@ -183,7 +187,7 @@ def read(kind: bytes, body: bytes) -> Line | None:
     if form is None or match is None or len(body) > MAX_BODY_BYTES:
         return None
     for group in form.maps:
-        if match[group] is not None and not _sorted(match[group]):
+        if match[group] is not None and not _are_sorted(match[group]):
             return None
     index, at_us, call, *taken = match.group(*form.wanted)
     return Line(form.kind, int(index), int(at_us), call, taken)
@@ -191,14 +195,22 @@ def read(kind: bytes, body: bytes) -> Line | None:
 
 def kind_of(body: bytes) -> bytes:
     """Return the kind that *body* claims to be of; empty where it claims none."""
-    # From the right: after `k`, in sorted order, no field has free keys that might be called k.
+    # From the right: after `k`, in sorted order, no field has keys that might be called k.
     _, found, rest = body.rpartition(b'"k":"')
     return rest.partition(b'"')[0] if found else b""
 
 
-@lru_cache(maxsize=1024)
-def _sorted(free: bytes) -> bool:
+def _are_sorted(free: bytes) -> bool:
     """Return whether an object's keys are sorted, and each there only once."""
+    return _seen_sorted(free) if len(free) <= _OFTEN_BYTES else _sorted(free)
+
+
+@lru_cache(maxsize=1024)
+def _seen_sorted(free: bytes) -> bool:
+    return _sorted(free)
+
+
+def _sorted(free: bytes) -> bool:
     keys = [key for key, _ in json.loads(free, object_pairs_hook=list)]
     return keys == sorted(set(keys))
 

@@ -20,9 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.audit import copy
+from gateway.audit.backing import OBJECT, Backing, Name
+from gateway.audit.backing import Row as Registered
 from gateway.audit.checkpoint import BadVkey, Vkey
 from gateway.audit.copy import NotReadable, Row
 from gateway.audit.findings import MEANING, Code, Findings, Report
+from gateway.audit.grammar import Line
 from gateway.audit.pairing import Pairing
 from gateway.audit.pseudonym import pseudonym_of
 from gateway.audit.spending import Spending
@@ -39,7 +42,8 @@ class Evidence:
     published: Iterable[bytes] = ()  # notes of checkpoints
     counter_states: Iterable[tuple[int, bytes]] = ()  # leaf of the counters entry, state
     remembered: bytes | None = None  # a checkpoint that was kept elsewhere
-    names: Iterable[tuple[bytes, bytes, bytes, bytes]] = ()  # pseudonym, kind, name, salt
+    names: Iterable[Name] = ()
+    registered: Iterable[tuple[str, Registered]] = ()  # table, row
 
 
 def verify(evidence: Evidence, vkey: Vkey) -> Report:
@@ -52,12 +56,15 @@ def verify(evidence: Evidence, vkey: Vkey) -> Report:
         statements.add_remembered(evidence.remembered)
     statements.begin()
     pairing, spending = Pairing(vkey, findings), Spending(findings)
-    walk = Walk(findings, statements, (pairing, spending))
+    changes = _Changes()
+    walk = Walk(findings, statements, (pairing, spending, changes))
     walk.over(evidence.rows)
     if walk.end == 0:
         findings.add(Code.NOT_OPENED, "the log has no entries")
     _judge_states(evidence.counter_states, spending.digests, findings)
-    _judge_names(evidence.names, findings)
+    subjects = _judge_names(evidence.names, findings)
+    for sentence in changes.backing.judge(evidence.registered, subjects):
+        findings.add(Code.UNBACKED, sentence)
     in_flight = pairing.finish()
     compared = statements.judge(walk.end)
     return Report(
@@ -83,16 +90,36 @@ def verify_copy(path: Path, vkey: Vkey, remembered: bytes | None = None) -> Repo
             copy.counter_states(connection),
             remembered,
             copy.names(connection),
+            copy.registered(connection),
         )
         return verify(evidence, vkey)
 
 
-def _judge_names(names: Iterable[tuple[bytes, bytes, bytes, bytes]], findings: Findings) -> None:
+class _Changes:
+    """Takes from the lines what stands behind the rows of administration."""
+
+    def __init__(self) -> None:
+        self.backing = Backing()
+
+    def take(self, leaf: int, line: Line, at_us: int) -> None:
+        if line.kind == "change" and line.taken[0]:
+            self.backing.take(json.loads(line.taken[0]))
+
+    def leave_out(self, count: int) -> None:
+        """What is missing in the log may be what is missing behind a row."""
+
+
+def _judge_names(names: Iterable[Name], findings: Findings) -> list[Name]:
+    """Judge every name; return those of subjects. The others may be millions."""
+    subjects: list[Name] = []
     for pseudonym, kind, name, salt in names:
+        if kind == OBJECT.encode():
+            subjects.append((pseudonym, kind, name, salt))
         made_for = (kind.decode(errors="replace"), name.decode(errors="replace"))
         if pseudonym != pseudonym_of(salt, *made_for).encode(errors="replace"):
             said = ascii(pseudonym.decode(errors="replace"))
             findings.add(Code.RENAMED, f"the pseudonym {said:.40} was not made for its name")
+    return subjects
 
 
 def _judge_states(

@@ -65,6 +65,19 @@ def list_agents(on: Invocation) -> None:
         on.screen.note("no agents yet; add one: customhouse agent add NAME --role ROLE")
 
 
+@agent.command("remove")
+@click.argument("name")
+@changing
+@common
+def remove(on: Invocation, name: str, reason: str) -> None:
+    """Forget the agent NAME and revoke its keys. One of the configuration file is taken out there."""
+    done = on.change("agent.remove", name=name, reason=reason)
+    if on.screen.as_json:
+        on.screen.value(done)
+        return
+    on.screen.line(f"removed agent {name}; {len(done['revoked'])} of its keys were revoked")
+
+
 @agent.command("disable")
 @click.argument("name")
 @changing
@@ -115,9 +128,9 @@ def _bound(on: Invocation, done: Any) -> None:
     if on.screen.as_json:
         on.screen.value(done)
         return
-    already = "" if done["changed"] else " already"
+    unchanged = "" if done["changed"] else " (nothing changed)"
     roles = ", ".join(done["roles"]) or "no roles"
-    on.screen.line(f"agent {done['name']} has{already}: {roles}")
+    on.screen.line(f"agent {done['name']} has: {roles}{unchanged}")
     _show_remarks(on, done)
 
 

@@ -52,12 +52,12 @@ def query(on: Invocation, qualifiers: tuple[str, ...], limit: int, payloads: boo
     subject address by since until; a,b: either; x*: begins with; -key:value: not.
     """
     from gateway.app.operations.query import parse
-    from gateway.app.operations.search import search
+    from gateway.app.operations.search import search, with_rules
 
     asked = parse(qualifiers, now_us())
     key = _key(on, "query", asked.text) if payloads else None
     with on.trail() as trail:
-        rows = search(trail, asked, limit)
+        rows = with_rules(trail, search(trail, asked, limit))
         if key is not None:
             rows = [row | _opened_row(trail, key, row) for row in rows]
     if on.screen.as_json:
@@ -73,15 +73,16 @@ def query(on: Invocation, qualifiers: tuple[str, ...], limit: int, payloads: boo
 @common
 def show(on: Invocation, call_id: str, payloads: bool) -> None:
     """Everything the log says of one call; the beginning of its id is enough. Exit 1: nothing."""
-    from gateway.app.operations.search import one_call
+    from gateway.app.operations.search import one_call, with_rules
 
     with on.trail() as trail:
         call_id = whole_call_id(trail, call_id)
     key = _key(on, f"call/{call_id}", "") if payloads else None
     with on.trail() as trail:
         found = one_call(trail, call_id)
+        ruled = with_rules(trail, [row for _, row in found])
         opened = [_payload(trail, key, entry) if key else {} for entry, _ in found]
-    rows = [row | more for (_, row), more in zip(found, opened, strict=True)]
+    rows = [row | more for row, more in zip(ruled, opened, strict=True)]
     if on.screen.as_json:
         on.screen.value({"call": call_id, "entries": rows})
         return
@@ -126,7 +127,7 @@ def whole_call_id(trail: Trail, beginning: str) -> str:
             f"more than one call begins with {beginning!a:.40}",
             f"for example {', '.join(found[:5])}",
             "say more of the id",
-            Exit.USAGE,
+            Exit.CONFLICT,
         )
     return beginning.upper() if beginning.upper() in found else found[0]
 
@@ -205,11 +206,19 @@ def _what(row: dict[str, Any]) -> str:
 
 def _more(row: dict[str, Any]) -> str:
     charged = row.get("charged", {})
-    parts = [f"rule {row['rule']}"] if "rule" in row else []
+    parts = [f"rule {row.get('rule_place', row['rule'])}"] if "rule" in row else []
     parts += [f"{charged['tokens']} tokens", f"{row['ms']} ms"] if charged else []
     parts += [f"{row['count']} times"] if "count" in row else []
-    parts += [f"{key} {value}" for key, value in row.get("detail", {}).items()]
+    parts += [_detail(key, value) for key, value in row.get("detail", {}).items()]
     return ", ".join(parts)
+
+
+def _detail(key: str, value: Any) -> str:
+    from gateway.app.operations.describe import when
+
+    if key == "reset_at_us" and isinstance(value, int):
+        return f"again at {when(value)[:19]}Z"
+    return f"{key} {value}"
 
 
 def _line(screen: Screen, row: dict[str, Any]) -> None:
@@ -223,7 +232,10 @@ def _line(screen: Screen, row: dict[str, Any]) -> None:
 def _show(screen: Screen, row: dict[str, Any]) -> None:
     screen.line(f"{row['at']}  {row['kind']}  (entry {row['leaf']})", BOLD)
     for key, value in _ordered(row):
-        text = value if isinstance(value, str) else _flat(value)
+        if key == "detail":
+            text = ", ".join(_detail(name, item) for name, item in value.items())
+        else:
+            text = value if isinstance(value, str) else _flat(value)
         lines = text.split("\n")
         screen.line(f"  {key}: {lines[0]}")
         for line in lines[1:]:

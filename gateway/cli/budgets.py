@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from gateway.cli.invocation import Invocation, common, now_us
+
+if TYPE_CHECKING:
+    from gateway.app.operations.reading import Reading
 
 
 @click.group()
@@ -18,8 +23,14 @@ def budget() -> None:
 def show(on: Invocation, name: str | None) -> None:
     """Every budget in its current window (UTC), or those of one tenant, team, agent or tool."""
     from gateway.app.operations.budgets import budgets
+    from gateway.app.operations.entering import unknown
 
-    rows = [r for r in budgets(on.reading(), now_us()) if name is None or _is_of(r["name"], name)]
+    house = on.reading()
+    rows = [r for r in budgets(house, now_us()) if name is None or _is_of(r["name"], name)]
+    if not rows and name is not None and not _is_known(house, name):
+        raise unknown(
+            "tenant, team, agent or tool", name, "see all of them: customhouse budget show"
+        )
     if on.screen.as_json:
         on.screen.value(rows)
         return
@@ -47,3 +58,12 @@ def _is_of(account: str, name: str) -> bool:
         account.partition(" ")[0],
         account.partition(" ")[0].removeprefix("tool/"),
     )
+
+
+def _is_known(house: Reading, name: str) -> bool:
+    """Whether it is there, though without limits of its own."""
+    agents = house.identity.agents.values()
+    named = {*house.config.tenants, *house.config.teams, *house.identity.agents}
+    named |= {a.tenant for a in agents} | {a.team for a in agents}
+    server, _, tool = name.removeprefix("tool/").partition("/")
+    return name in named or bool(tool and server in house.servers)

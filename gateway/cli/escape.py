@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import unicodedata
 
-# Control, format (bidi, zero width, tags), surrogates, private, unassigned; line and paragraph ends.
-_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-_INVISIBLE_LETTERS = frozenset("\u115f\u1160\u3164\uffa0\u2800\u17b4\u17b5\u034f")
-_SELECTORS = (range(0x180B, 0x1810), range(0xFE00, 0xFE10), range(0xE0100, 0xE01F0))
+from gateway.domain.unseen import is_unseen
+
+# Line and paragraph ends, and spaces of other widths, which look like the ordinary one.
+_BLANK = frozenset({"Zl", "Zp", "Zs"})
 
 
 def visible(text: str) -> str:
@@ -30,14 +30,6 @@ def _shown(character: str) -> str:
     code = ord(character)
     if " " <= character <= "~":
         return character
-    if not _is_unseen(character, code):
+    if not is_unseen(character) and unicodedata.category(character) not in _BLANK:
         return character
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
-
-
-def _is_unseen(character: str, code: int) -> bool:
-    category = unicodedata.category(character)
-    if category in _UNSEEN or character in _INVISIBLE_LETTERS:
-        return True
-    # Spaces of other widths look like the ordinary one.
-    return category == "Zs" or any(code in block for block in _SELECTORS)

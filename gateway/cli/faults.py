@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import sqlite3
 
 from gateway.domain.operator import Exit, OperationRefused
@@ -36,13 +35,6 @@ def told(err: BaseException) -> OperationRefused | None:
             "it is damaged, or is none",
             "see what is wrong: customhouse audit verify, and restore it from your backup",
             Exit.INVALID,
-        )
-    if isinstance(err, OSError) and err.errno in (errno.EADDRINUSE, errno.EADDRNOTAVAIL):
-        return OperationRefused(
-            f"the gateway cannot listen: {err.strerror}",
-            "another process listens there already, or the address is not one of this machine",
-            "stop the other process, or set another `listen` in the configuration",
-            Exit.CONFLICT,
         )
     if isinstance(err, OSError):
         what = f"{err.filename}: {err.strerror}" if err.filename is not None else str(err)

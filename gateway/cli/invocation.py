@@ -52,8 +52,19 @@ class Invocation:
         """Have an operation done, by the server if one runs, else here."""
         from gateway.cli.reach import perform
 
+        self._refuse_founding()
         given = {key: value for key, value in args.items() if value not in (None, (), {})}
         return perform(self.config, os.environ, operation, given)
+
+    def _refuse_founding(self) -> None:
+        """A folder that somebody strayed into must not become a gateway by a command like any other."""
+        if self.config.file is None and not self.config.data_dir.exists():
+            raise OperationRefused(
+                f"there is no gateway here: neither {FILE} nor {self.config.data_dir}",
+                "the command would found one in this folder",
+                "go to its folder, name its file with --config, or begin one: customhouse init",
+                Exit.INVALID,
+            )
 
     def reading(self) -> Reading:
         """The house from outside."""

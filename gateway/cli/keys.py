@@ -35,9 +35,15 @@ def issue(on: Invocation, agent: str, days: int, reason: str) -> None:
 @common
 def list_keys(on: Invocation, agent: str | None) -> None:
     """Every key, or those of AGENT. Keys of the configuration file are listed by reference."""
+    from gateway.app.operations.entering import unknown
     from gateway.app.operations.showing import key_rows
 
-    rows = [row for row in key_rows(on.reading(), now_us()) if agent in (None, row["agent"])]
+    house = on.reading()
+    rows = key_rows(house, now_us())
+    if agent is not None:
+        rows = [row for row in rows if row["agent"] == agent]
+        if not rows and agent not in house.identity.agents:
+            raise unknown("agent", agent, "see: customhouse agent list")
     if on.screen.as_json:
         on.screen.value(rows)
         return

@@ -10,7 +10,7 @@ import click
 
 from gateway.cli.invocation import Invocation, common, end, now_us
 from gateway.cli.screen import BOLD, GREEN, RED
-from gateway.domain.operator import Exit, usage
+from gateway.domain.operator import Exit, OperationRefused, usage
 
 if TYPE_CHECKING:
     from gateway.app.operations.asking import Answer
@@ -34,7 +34,7 @@ def check(on: Invocation, folder: Path | None) -> None:
     from gateway.policy.finding import Level
 
     bindings = on.reading().identity.bindings()
-    findings = lint.check(files.read(folder or on.config.policies), bindings)
+    findings = lint.check(files.read(_folder(on, folder)), bindings)
     errors = [finding for finding in findings if finding.level is Level.ERROR]
     if on.screen.as_json:
         rows = ("file", "line", "level", "what", "why", "fix")
@@ -55,7 +55,7 @@ def test(on: Invocation, folder: Path | None) -> None:
     from gateway.policy import cases, files
     from gateway.policy.load import compile as compile_policy
 
-    source = files.read(folder or on.config.policies)
+    source = files.read(_folder(on, folder))
     snapshot = compile_policy(source, on.reading().identity.bindings())
     results = cases.run(snapshot, source)
     failed = [result for result in results if not result.passed]
@@ -139,6 +139,7 @@ def can_i(
 @common
 def apply(on: Invocation) -> None:
     """Put the policy folder in force: all of it or nothing, an entry in the log."""
+    _folder(on, None)
     done = on.change("policy.apply")
     if on.screen.as_json:
         on.screen.value(done)
@@ -148,6 +149,19 @@ def apply(on: Invocation) -> None:
         on.screen.note(warning)
     if not done["cases"]:
         on.screen.note("a policy without cases can be broken unnoticed: write some in cases/")
+
+
+def _folder(on: Invocation, named: Path | None) -> Path:
+    """The policy folder. Raises: OperationRefused: there is none."""
+    folder = named or on.config.policies
+    if not folder.is_dir():
+        raise OperationRefused(
+            f"there is no folder {folder}",
+            "without a policy everything is denied",
+            "make one to begin with: customhouse init",
+            Exit.INVALID,
+        )
+    return folder
 
 
 def _asked(on: Invocation, agent: str, object_: str, **given: Any) -> Answer:

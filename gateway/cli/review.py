@@ -60,7 +60,7 @@ def show_definition(screen: Screen, row: dict[str, Any]) -> None:
 
 def show_heading(screen: Screen, row: dict[str, Any]) -> None:
     state = "gone" if row["gone"] else row["approval"]
-    screen.line(f"{row['object']}  {state}", BOLD)
+    screen.line(f"{_object(row)}  {state}", BOLD)
     if row["reason"]:
         screen.line(f"  why: {row['reason']}", YELLOW)
     if row["wire_name"] != row["name"]:
@@ -75,7 +75,7 @@ def definition_table(screen: Screen, rows: Sequence[dict[str, Any]]) -> None:
         ("OBJECT", "ON /mcp", "STATE", "DIGEST", "WHY"),
         [
             (
-                row["object"],
+                _object(row),
                 row["wire_name"] if row["wire_name"] != row["name"] else "",
                 "gone" if row["gone"] else row["approval"],
                 row["digest"][:12],
@@ -84,6 +84,12 @@ def definition_table(screen: Screen, rows: Sequence[dict[str, Any]]) -> None:
             for row in rows
         ],
     )
+
+
+def _object(row: dict[str, Any]) -> str:
+    """What a definition is called; the one without a name is what a server says of itself."""
+    said = str(row["object"])
+    return f"{said} (instructions)" if row["kind"] == "server" else said
 
 
 def _words(old: str, new: str) -> str:

@@ -67,7 +67,7 @@ def list_servers(on: Invocation) -> None:
     """Every server, declared or registered."""
     from gateway.app.operations.showing import server_rows
 
-    rows = server_rows(on.reading())
+    rows = _with_failures(on, server_rows(on.reading()))
     if on.screen.as_json:
         on.screen.value(rows)
         return
@@ -76,8 +76,8 @@ def list_servers(on: Invocation) -> None:
         [
             (
                 row["name"],
-                "suspended" if row["suspended"] else "serving",
-                _counted(row["definitions"]) or "not looked at yet",
+                row["state"],
+                _counted(row["definitions"]) or row["failure"] or "not looked at yet",
                 row["approve"],
                 row["origin"],
                 row["target"],
@@ -98,7 +98,8 @@ def show(on: Invocation, name: str) -> None:
     from gateway.cli.review import definition_table
 
     house = on.reading()
-    row, definitions = server_row(house, name), definition_rows(house, name)
+    (row,) = _with_failures(on, [server_row(house, name)])
+    definitions = definition_rows(house, name)
     if on.screen.as_json:
         on.screen.value({**row, "listed": definitions})
         return
@@ -152,6 +153,33 @@ def approve(on: Invocation, name: str, yes: bool, reason: str) -> None:
     on.screen.line(f"approved {len(done['approved'])} definitions of {name}")
 
 
+@server.command("restart")
+@click.argument("name")
+@changing
+@common
+def restart(on: Invocation, name: str, reason: str) -> None:
+    """End the server's process, start it again and look at it: its program has changed."""
+    on.change("server.restart", name=name, reason=reason)
+    seen = on.change("server.test", name=name)
+    if on.screen.as_json:
+        on.screen.value(seen)
+        return
+    _show_seen(on.screen, seen)
+
+
+@server.command("remove")
+@click.argument("name")
+@changing
+@common
+def remove(on: Invocation, name: str, reason: str) -> None:
+    """Take the server NAME away, with all approvals. One of the file is taken out there."""
+    done = on.change("server.remove", name=name, reason=reason)
+    if on.screen.as_json:
+        on.screen.value(done)
+        return
+    on.screen.line(f"removed server {name} and what was known of {done['dropped']} definitions")
+
+
 @server.command("suspend")
 @click.argument("name")
 @changing
@@ -168,6 +196,22 @@ def suspend(on: Invocation, name: str, reason: str) -> None:
 def resume(on: Invocation, name: str, reason: str) -> None:
     """Let calls through to the server again."""
     _switched(on, on.change("server.resume", name=name, reason=reason), "serving")
+
+
+def _with_failures(on: Invocation, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """*rows* with `state`, and `failure` as the running gateway has it: it is who tried."""
+    from gateway.cli.reach import ask
+    from gateway.edge.admin import SOCKET
+
+    answer = ask(on.config.data_dir / SOCKET, "server.health", {}) or {}
+    failures = answer.get("ok", {}).get("failures", {})
+    return [row | _state(row, str(failures.get(row["name"], ""))) for row in rows]
+
+
+def _state(row: dict[str, Any], failure: str) -> dict[str, str]:
+    if row["suspended"]:
+        return {"state": "suspended", "failure": failure}
+    return {"state": "unreachable" if failure else "serving", "failure": failure}
 
 
 def _switched(on: Invocation, done: Any, state: str) -> None:

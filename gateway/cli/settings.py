@@ -36,16 +36,17 @@ def show(on: Invocation) -> None:
 @common
 def check(on: Invocation) -> None:
     """Whether the gateway would open with it: secrets there, policy valid. Exit 3: it would not."""
+    from gateway.app.operations.presence import absent
+
     read = on.config
     problems = list(_problems(on, read))
+    warnings = [*read.warnings, *absent(read)]
     if on.screen.as_json:
-        on.screen.value(
-            {"problems": [no.as_json() for no in problems], "warnings": list(read.warnings)}
-        )
+        on.screen.value({"problems": [no.as_json() for no in problems], "warnings": warnings})
     else:
         for no in problems:
             show_refused(no, as_json=False)
-        for warning in read.warnings:
+        for warning in warnings:
             on.screen.note(f"warning: {warning}")
         if not problems:
             on.screen.line(f"{read.file or 'the defaults'}: nothing is wrong")

@@ -186,6 +186,8 @@ def _show_answer(screen: Screen, done: dict[str, Any]) -> None:
         screen.line(done["sentence"], BOLD)
         screen.text(done["decision"])
         return
+    charged = ", ".join(f"{amount} {meter}" for meter, amount in done["charged"].items())
+    screen.note(f"charged: {charged}")
     if done["sentence"]:
         screen.line(done["sentence"], BOLD)
     for part in ("result", "error"):

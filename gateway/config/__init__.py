@@ -75,7 +75,7 @@ def agent_keys(config: Config, environ: Mapping[str, str]) -> dict[str, str]:
     owners: dict[str, str] = {}
     for name, agent in config.agents.items():
         if agent.key:
-            keys[name] = resolve(agent.key, environ)
+            keys[name] = _key_of(name, agent, environ)
             check_key(name, agent.key, keys[name])
             other = owners.setdefault(keys[name], name)
             if other != name:
@@ -85,6 +85,13 @@ def agent_keys(config: Config, environ: Mapping[str, str]) -> dict[str, str]:
                     f"give {name} a key of its own",
                 )
     return keys
+
+
+def _key_of(name: str, agent: Agent, environ: Mapping[str, str]) -> str:
+    try:
+        return resolve(agent.key, environ)
+    except ConfigError as err:
+        raise ConfigError(f"agent {name}: {err.what}", err.why, err.fix, err.where) from err
 
 
 def check_exposure(config: Config, issued_keys: int) -> None:

@@ -28,6 +28,7 @@ _MODULE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SECRET_NAME = re.compile(r"(?i)(^|_)(token|secret|password|passwd|key|credentials?|auth)(_|$)")
 _TAG = re.compile(r"[a-z0-9][a-z0-9_]{0,31}")
+_WORD = re.compile(r"[a-z][a-z0-9_.-]{0,23}")
 _LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -45,7 +46,7 @@ def name(raw: Any) -> str:
 
 def texts(raw: Any) -> tuple[str, ...]:
     if not isinstance(raw, list):
-        raise Unfit(f"expected a list of strings, not {_kind(raw)}")
+        raise Unfit(f"expected a list of strings, not {_kind(raw)}{_listed(raw)}")
     return tuple(text(item) for item in raw)
 
 
@@ -71,7 +72,7 @@ def integer(lowest: int, highest: int) -> Parse:
 
 def seconds(raw: Any) -> float:
     if isinstance(raw, bool) or not isinstance(raw, int | float):
-        raise Unfit(f"expected a number of seconds, not {_kind(raw)}")
+        raise Unfit(f"expected a number of seconds, not {_word(raw) or _kind(raw)}")
     if not math.isfinite(raw) or not 0.1 <= raw <= 3600:
         raise Unfit("expected 0.1 to 3600 seconds")
     return float(raw)
@@ -203,6 +204,16 @@ def _table(raw: Any) -> dict[str, Any]:
     return raw
 
 
+def _listed(raw: Any) -> str:
+    """How the value would stand in a list."""
+    return f"; write [{_word(raw)}]" if _word(raw) else ""
+
+
+def _word(raw: Any) -> str:
+    """*raw* in quotes if it is a short plain word, as no secret is; else nothing."""
+    return f'"{raw}"' if isinstance(raw, str) and _WORD.fullmatch(raw) else ""
+
+
 _KINDS = {str: "a string", bool: "true or false", int: "a number", float: "a number"}
 
 
@@ -211,5 +222,5 @@ def _kind(raw: Any) -> str:
     if raw == "":
         return "an empty one"
     if isinstance(raw, str):
-        return "one with unprintable characters"
+        return "a string" if raw.isprintable() else "one with unprintable characters"
     return {**_KINDS, list: "a list", dict: "a table"}.get(type(raw), "a date")

@@ -229,9 +229,10 @@ class Purses:
         for account, limits in zip(accounts, limits_of, strict=True):
             for window, meter, limit in limits.rows if limits else ():
                 purse = books[window].purses.get(account)
-                remaining = max(0, limit - purse[meter]) if purse else limit
+                remaining = limit - purse[meter] if purse else limit
                 name = _LEFT_NAMES[meter][window]
-                left[name] = min(remaining, left.get(name, remaining))
+                if name not in left or remaining < left[name]:
+                    left[name] = max(0, remaining)
         return left
 
     def purse(self, account: str, window: str, t_us: int) -> Purse:

@@ -7,19 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from gateway.domain.model import Kind
+from gateway.domain.unseen import hidden_in
 
 MAX_DEFINITION_BYTES = 262_144
-# Unicode categories that a reader does not see: control, format (bidi, zero width, tags), unassigned,
-# private use. Line breaks and tabs are ordinary text.
-_UNSEEN = frozenset({"Cc", "Cf", "Cn", "Co", "Cs"})
-_ORDINARY = frozenset("\n\r\t")
-_VARIATION_SELECTORS = (range(0xFE00, 0xFE10), range(0xE0100, 0xE01F0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +43,10 @@ def suspicion(body: bytes) -> str:
     if len(body) > MAX_DEFINITION_BYTES:
         return f"the definition has {len(body)} bytes, more than {MAX_DEFINITION_BYTES}"
     for text in _texts(json.loads(body)):
-        for character in text:
-            if _is_unseen(character):
-                return f"hidden character U+{ord(character):04X} in the definition"
+        hidden = hidden_in(text)
+        if hidden:
+            return f"hidden character U+{ord(hidden):04X} in the definition"
     return ""
-
-
-def _is_unseen(character: str) -> bool:
-    if character in _ORDINARY or (character.isascii() and character.isprintable()):
-        return False
-    if any(ord(character) in block for block in _VARIATION_SELECTORS):
-        return ord(character) >= 0xE0100  # FE0F after an emoji is ordinary, the supplement is not
-    return unicodedata.category(character) in _UNSEEN
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 MODERN_VERSION = "2026-07-28"
 
@@ -152,8 +152,7 @@ class Amounts:
     cost: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Permit:
+class Permit(NamedTuple):
     """Proof that commit A is durable. Only store/ledger.py makes one."""
 
     call: Call
@@ -192,17 +191,15 @@ class Outcome:
     sent: bool = True  # False: the upstream was never touched, nothing is owed
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(NamedTuple):
     """Commit B: what was charged, and what the tightest budget has left (None: no limit)."""
 
     leaf: int
     charged: Amounts
-    left: Mapping[str, int] = field(default_factory=dict)  # "tokens/day" -> left, tightest level
+    left: Mapping[str, int]  # "tokens/day" -> left, tightest level
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """What the edge turns into the final frame."""
 
     call: Call

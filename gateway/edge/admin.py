@@ -6,7 +6,7 @@
 
 One request and one answer per line. The peer's uid comes from the socket, not from the request:
 root and the owner of the data folder are operators, everybody else is answered before a byte of
-theirs is read.
+theirs is read. So are the gateway's own children, who have its uid: they are servers, not people.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ import structlog
 from anyio.abc import TaskGroup
 
 from gateway.domain.operator import Exit, OperationRefused, usage
+from gateway.edge.lineage import descends_from
 from gateway.edge.strict import scan
 
 SOCKET = "admin.sock"
@@ -169,12 +170,12 @@ class _Desk:
             self._connections -= 1
 
     async def _converse(self, connection: socket.socket) -> None:
-        uid = _uid_of(connection)
+        pid, uid = _peer_of(connection)
         reader, writer = await asyncio.open_unix_connection(
             sock=connection, limit=MAX_REQUEST_BYTES
         )
         try:
-            no = self._not_attended(uid)
+            no = self._not_attended(pid, uid)
             if no is not None:
                 await _write(writer, _encoded({"refused": no.as_json()}))
                 return
@@ -183,13 +184,21 @@ class _Desk:
         finally:
             writer.close()
 
-    def _not_attended(self, uid: int) -> OperationRefused | None:
+    def _not_attended(self, pid: int, uid: int) -> OperationRefused | None:
         if uid not in self._authors:
             log.warning("admin_refused", uid=uid)
             return OperationRefused(
                 f"uid {uid} is not an operator of this gateway",
                 "only root and the owner of the data folder are",
                 "run the command as one of them",
+                Exit.NOT_OPERATOR,
+            )
+        if _is_server_of_ours(pid, uid):
+            log.warning("admin_refused", uid=uid, pid=pid)
+            return OperationRefused(
+                "a server behind the gateway does not administer it",
+                f"process {pid} was started by the gateway itself",
+                "run the command from a terminal, or another service, of an operator",
                 Exit.NOT_OPERATOR,
             )
         if self._connections > MAX_CONNECTIONS:
@@ -236,9 +245,20 @@ class _Desk:
             return _encoded({"refused": _fault(err).as_json()})
 
 
-def _uid_of(connection: socket.socket) -> int:
+def _peer_of(connection: socket.socket) -> tuple[int, int]:
+    """The pid (0: outside our namespace) and the uid of whoever connected."""
     raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
-    return int(_PEER.unpack(raw)[1])
+    pid, uid, _ = _PEER.unpack(raw)
+    return int(pid), int(uid)
+
+
+def _is_server_of_ours(pid: int, uid: int) -> bool:
+    """Children have our uid. One that is gone already, and left its connection to others, is none
+    to be trusted; what another user hides from us is no child of ours."""
+    if pid in (0, os.getpid()):
+        return False
+    descends = descends_from(pid, os.getpid())
+    return uid == os.geteuid() if descends is None else descends
 
 
 def _parsed(line: bytes) -> _Request:

@@ -6,11 +6,12 @@ import traceback
 from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
+from secrets import token_hex
 
 import structlog
 
 from gateway.domain.model import Call, CallClass, Reply, Status
-from gateway.domain.refusal import BAD_STATE, NOT_AUTHENTICATED, Refused
+from gateway.domain.refusal import BAD_STATE, NOT_AUTHENTICATED, OUTCOME_UNWRITTEN, Refused
 from gateway.edge.authn import CHALLENGE
 from gateway.edge.calls import Place, to_call
 from gateway.edge.errors import Asking, failed_answer, fault_answer, refused_answer
@@ -34,7 +35,7 @@ class Answers:
     def __init__(self, house: House, settings: Settings) -> None:
         self._house = house
         self._own = Identification.of(settings.version)
-        self._states = States(house.state_key)
+        self._states = States(house.state_key, token_hex(16))
         self.lists = Lists(self.place, self._own, settings.max_list_bytes)
 
     def place(self) -> Place:
@@ -123,8 +124,9 @@ class Answers:
             raise await self.entered(refused, exchange) from None
         try:
             return await self._house.pipeline.govern(call, exchange)
-        except Refused:
-            self._states.restore(token)
+        except Refused as refused:
+            if refused.refusal is not OUTCOME_UNWRITTEN:  # then the call was made
+                self._states.restore(token)
             raise
 
     def _sealed(self, reply: Reply) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 
+import msgspec
 from starlette.types import Receive, Scope, Send
 
 from gateway.domain.model import Principal
 from gateway.domain.refusal import TOO_LARGE_REQUEST, Refused
+from gateway.edge.allowance import FREE_BYTES
 from gateway.edge.head import Head, accepted
 from gateway.edge.strict import Message
 from gateway.edge.watch import Watch
@@ -17,8 +19,7 @@ class Vanished(Exception):
     """The caller left before its request was complete; there is nobody to answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Visitor:
+class Visitor(msgspec.Struct, frozen=True):
     """Who was let in at the door, and to which endpoint."""
 
     head: Head
@@ -31,8 +32,7 @@ class Visitor:
         return accepted(self.head.values.get(b"accept", b"")).stream
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(msgspec.Struct, frozen=True):
     """One whole request: what both eras start from."""
 
     visitor: Visitor
@@ -48,10 +48,12 @@ def address_of(scope: Scope) -> str:
     return str(client[0]) if client else ""
 
 
-async def read_body(receive: Receive, head: Head, most_bytes: int) -> bytes:
-    """The whole body of a request.
+async def read_body(
+    receive: Receive, head: Head, most_bytes: int, pay: Callable[[int], None]
+) -> bytes:
+    """The whole body of a request; what is large is paid for piece by piece, as it comes.
 
-    Raises: Refused: TOO_LARGE_REQUEST, as soon as that is known. Vanished.
+    Raises: Refused: TOO_LARGE_REQUEST, as soon as that is known; or what *pay* refuses. Vanished.
     """
     declared = head.values.get(b"content-length", b"0")
     if not declared.isdigit() or int(declared[:19]) > most_bytes:
@@ -60,20 +62,26 @@ async def read_body(receive: Receive, head: Head, most_bytes: int) -> bytes:
     body: bytes = message.get("body", b"")
     if len(body) > most_bytes:
         raise Refused(TOO_LARGE_REQUEST, detail={"limit": most_bytes})
+    if len(body) > FREE_BYTES:
+        pay(len(body))
     if message["type"] == "http.request" and not message.get("more_body", False):
         return body
     if message["type"] != "http.request":
         raise Vanished
-    return await _the_rest(receive, body, most_bytes)
+    return await _the_rest(receive, body, most_bytes, pay)
 
 
-async def _the_rest(receive: Receive, first: bytes, most_bytes: int) -> bytes:
+async def _the_rest(
+    receive: Receive, first: bytes, most_bytes: int, pay: Callable[[int], None]
+) -> bytes:
     body = bytearray(first)
     while True:
         message = await receive()
         if message["type"] != "http.request":
             raise Vanished
-        body += message.get("body", b"")
+        piece = message.get("body", b"")
+        pay(len(piece))
+        body += piece
         if len(body) > most_bytes:
             raise Refused(TOO_LARGE_REQUEST, detail={"limit": most_bytes})
         if not message.get("more_body", False):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -18,12 +17,12 @@ from gateway.edge.strict import Message
 
 MAX_NAME_CHARS = 1024
 MAX_URI_CHARS = 8192
+MAX_META_BYTES = 8192
 _TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True):
     """One message, with all that the request around it proved."""
 
     message: Message
@@ -33,8 +32,7 @@ class Asked:
     meta: Mapping[str, bytes]  # the caller's _meta, raw values
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """What a name means at this endpoint; no definition when it means nothing."""
 
     kind: Kind
@@ -44,8 +42,7 @@ class Found:
     changed: tuple[str, bytes] | None = None  # the parameter that must read differently upstream
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """Where names are looked up: what is behind the border, and who may see which of it."""
 
     catalogue: Catalogue
@@ -61,6 +58,22 @@ def read_meta(message: Message) -> dict[str, bytes]:
         return {name: bytes(value) for name, value in _MEMBERS.decode(raw).items()}
     except msgspec.ValidationError:
         raise bad("_meta must be an object") from None
+
+
+def check_aside(message: Message, client: Client | None = None) -> None:
+    """Bound what goes upstream beside the arguments: it is neither metered nor committed to.
+
+    *client* is what a handshake declared; the newest era says it in `_meta`.
+    Raises: Refused: BAD_PARAMS.
+    """
+    aside_bytes = len(message.raw.get("_meta", b""))
+    if client is not None:
+        aside_bytes += len(client.capabilities) + len(client.info)
+    if aside_bytes > MAX_META_BYTES:
+        raise bad(
+            f"_meta, clientInfo and client capabilities are {aside_bytes} bytes together,"
+            f" and may be {MAX_META_BYTES}"
+        )
 
 
 def to_call(asked: Asked, row: Method, place: Place, call_id: str) -> Call:

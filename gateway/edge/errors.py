@@ -9,7 +9,6 @@ what must not be told apart             -32602 and a call id, nothing else
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any
@@ -17,7 +16,7 @@ from typing import Any
 import msgspec
 
 from gateway.domain.model import Reply, Status
-from gateway.domain.refusal import BY_ID, UNKNOWN_OBJECT, UPSTREAM_BROKEN, Refused
+from gateway.domain.refusal import BY_ID, RATE_LIMITED, UNKNOWN_OBJECT, UPSTREAM_BROKEN, Refused
 from gateway.edge.reply import (
     CALL_META,
     OWN_META_PREFIX,
@@ -38,8 +37,12 @@ _STATUS_OF_CODE: Mapping[int, int] = MappingProxyType(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Asking:
+_STATUS_AT_DOOR: Mapping[str, int] = MappingProxyType(
+    {UNKNOWN_OBJECT.id: HTTPStatus.NOT_FOUND, RATE_LIMITED.id: HTTPStatus.TOO_MANY_REQUESTS}
+)
+
+
+class Asking(msgspec.Struct, frozen=True):
     """What an answer must know of the request it answers."""
 
     id: bytes
@@ -72,8 +75,8 @@ def refused_answer(
 def door_answer(refused: Refused, message_id: bytes = NO_ID) -> Answer:
     """The answer to a request that is refused before its era matters: plain HTTP semantics."""
     row = refused.shown
-    # At the door UNKNOWN_OBJECT means the endpoint itself.
-    status = HTTPStatus.NOT_FOUND if row is UNKNOWN_OBJECT else row.http_status
+    # At the door UNKNOWN_OBJECT means the endpoint itself, and RATE_LIMITED that nothing was read.
+    status = _STATUS_AT_DOOR.get(row.id, row.http_status)
     body = _error_frame(message_id or NO_ID, row.code, refused.say(), _machine(refused))
     return Answer(status, body, is_refusal=True)
 

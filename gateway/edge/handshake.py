@@ -8,12 +8,12 @@ from gateway.domain.model import Client
 from gateway.domain.refusal import MALFORMED, Refused
 from gateway.edge.answers import Answers
 from gateway.edge.arrival import Arrival, Visitor
-from gateway.edge.calls import Asked, read_meta
+from gateway.edge.calls import Asked, check_aside, read_meta
 from gateway.edge.exchange import Exchange
 from gateway.edge.head import Head
 from gateway.edge.house import House, Settings
 from gateway.edge.sdk import SESSION_HEADER, SdkLeg
-from gateway.edge.sessions import Owner, Session, Sessions, begin, owner_of
+from gateway.edge.sessions import Owner, Session, Sessions, Slot, begin, owner_of
 
 VERSIONS = frozenset({b"2024-11-05", b"2025-03-26", b"2025-06-18", b"2025-11-25"})
 _UNSETTLED = "initialize"  # the revision of a client that has not agreed on one
@@ -54,9 +54,13 @@ class Handshake:
 
     async def _open(self, arrival: Arrival) -> None:
         owner = _owner(arrival.visitor)
-        self._sessions.admit(owner, monotonic())
         declared = _declared(arrival)
         exchange = _exchange(arrival, declared)
+        with self._sessions.slot(owner, monotonic()) as slot:
+            await self._agree(exchange, arrival, slot)
+
+    async def _agree(self, exchange: Exchange, arrival: Arrival, slot: Slot) -> None:
+        declared, owner = exchange.asked.client, slot.owner
         # An id on an initialize would lead the SDK into the session of that id.
         head = Head({k: v for k, v in arrival.visitor.head.values.items() if k != SESSION_HEADER})
         carried = await self._sdk.carry(exchange, head, arrival.body)
@@ -65,7 +69,7 @@ class Handshake:
             await self._sdk.end_session(owner, carried.session_id)
         else:
             client = Client(exchange.negotiated, declared.capabilities, declared.info)
-            self._sessions.open(carried.session_id, owner, client, monotonic())
+            self._sessions.open(slot, carried.session_id, client, monotonic())
             exchange.headers.append((SESSION_HEADER, carried.session_id.encode("latin-1")))
         await exchange.finish(carried.answer)
 
@@ -98,6 +102,7 @@ def _declared(arrival: Arrival) -> Client:
 
 def _exchange(arrival: Arrival, client: Client) -> Exchange:
     visitor, message = arrival.visitor, arrival.message
+    check_aside(message, client)
     asked = Asked(message, visitor.server, visitor.principal, client, read_meta(message))
     exchange = Exchange(asked, arrival.send, can_stream=visitor.can_stream, address=visitor.address)
     arrival.watch.over(exchange)

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
+import msgspec
+
 from gateway.domain.refusal import BAD_HOST, BAD_ORIGIN, Refused
 
 _SPACE = b" \t"
@@ -16,8 +18,7 @@ _JSON = "application/json"
 _STREAM = "text/event-stream"
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(msgspec.Struct, frozen=True):
     """Header values by lower-case name, stripped; *repeated* are the names that came twice."""
 
     values: dict[bytes, bytes]

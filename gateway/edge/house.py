@@ -78,7 +78,7 @@ class Settings:
     ping_period_s: float = 15.0
     session_idle_s: float = 1800.0
     max_sessions: int = 10_000
-    max_sessions_per_principal: int = 1_000
+    max_sessions_per_principal: int = 64  # over all endpoints
     max_list_bytes: int = 16 * 1024 * 1024  # of the cache of list answers
     # Methods of the newest era that do not take the way through the SDK.
     fast: frozenset[str] = frozenset({"tools/call", "tools/list"})

@@ -12,11 +12,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
+from time import monotonic
 
 from starlette.types import Receive, Scope, Send
 
 from gateway.domain.model import Principal
-from gateway.domain.refusal import NOT_AUTHENTICATED, UNKNOWN_OBJECT, UNSUPPORTED_MEDIA, Refused
+from gateway.domain.refusal import (
+    NOT_AUTHENTICATED,
+    RATE_LIMITED,
+    UNKNOWN_OBJECT,
+    UNSUPPORTED_MEDIA,
+    Refused,
+)
+from gateway.edge.allowance import REFUSED_BYTES, Allowances
 from gateway.edge.answers import Answers, log_fault
 from gateway.edge.arrival import Arrival, Vanished, Visitor, address_of, read_body
 from gateway.edge.authn import CHALLENGE, identify
@@ -31,7 +39,7 @@ from gateway.edge.modern import Modern
 from gateway.edge.reply import Answer
 from gateway.edge.sdk import SdkLeg
 from gateway.edge.strict import parse
-from gateway.edge.watch import Watch
+from gateway.edge.watch import Soon, Watch
 
 ENDPOINT, SERVER_ENDPOINT = "/mcp", "/mcp/s/"
 _VERSION = b"mcp-protocol-version"
@@ -66,6 +74,8 @@ class Border:
         self._modern = Modern(house, settings, self._answers, self._sdk)
         self._handshake = Handshake(house, settings, self._answers, self._sdk)
         self._health = Health(house)
+        self._allowances = Allowances()
+        self._soon = Soon(settings.watch_after_s)
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
@@ -139,8 +149,16 @@ class Border:
         head = visitor.head
         if not is_json(head.get(b"content-type")) or b"content-encoding" in head.values:
             raise Refused(UNSUPPORTED_MEDIA)
-        async with Watch(knock.receive, self._house, self._settings) as watch:
-            body = await read_body(knock.receive, head, self._settings.max_body_bytes)
+        principal = visitor.principal
+        self._allowances.check(principal, monotonic())
+
+        def pay(used_bytes: int) -> None:
+            now_s = monotonic()
+            self._allowances.check(principal, now_s)
+            self._allowances.charge(principal, used_bytes, now_s)
+
+        async with Watch(knock.receive, self._house, self._settings, self._soon) as watch:
+            body = await read_body(knock.receive, head, self._settings.max_body_bytes, pay)
             message = parse(body)
             knock.method, knock.id = message.method, message.id
             era = self._handshake if _is_handshake(head) else self._modern
@@ -175,6 +193,8 @@ class Border:
 
     async def _turn_away(self, refused: Refused, knock: Knock) -> None:
         """Enter the refusal, then say it; saying no does not depend on being able to write it."""
+        if knock.principal is not None and refused.refusal is not RATE_LIMITED:
+            self._allowances.charge(knock.principal, REFUSED_BYTES, monotonic())
         with suppress(Refused):
             refused.call_id = await self._house.pipeline.refuse(
                 refused.refusal, knock.principal, address_of(knock.scope), knock.method

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
+import os
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
+from hmac import compare_digest
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -20,6 +21,8 @@ from gateway.edge.calls import Place
 from gateway.edge.reply import CALL_META, SERVER_INFO_META, Identification, call_meta
 
 PAGE_ENTRIES = 1_000
+_MAX_CURSOR_CHARS = 256
+_MAX_CURSOR_DIGITS = 9
 # What is offered, and no more: there are no subscriptions and no change notifications yet.
 CAPABILITIES: Mapping[str, Any] = {"tools": {}, "prompts": {}, "resources": {}, "completions": {}}
 
@@ -60,6 +63,9 @@ class Lists:
         self._place = place
         self._own = own
         self._max_cached_bytes = max_cached_bytes
+        self._key = os.urandom(
+            32
+        )  # of cursors: they end with the process, as the catalogue's counter
         self._now = Era("", -1)
         self._pages: OrderedDict[Page, bytes] = OrderedDict()
         self._cached_bytes = 0
@@ -82,8 +88,9 @@ class Lists:
     def result(self, call: Call, cursor: Any) -> bytes:
         """The result of a list method, raw. Raises: Refused: BAD_CURSOR."""
         place = self._current()
-        first = 0 if cursor is None else self._first(cursor, call.id)
-        page = Page(call.principal, call.server, call.method, call.client.modern, first)
+        page = Page(call.principal, call.server, call.method, call.client.modern, 0)
+        if cursor is not None:
+            page = page._replace(first=self._first(cursor, page, call.id))
         opening = self._pages.get(page)
         if opening is None:
             opening = self._opening(page, place)
@@ -140,7 +147,7 @@ class Lists:
         shown = list(islice(bodies, page.first, page.first + PAGE_ENTRIES))
         said: dict[str, Any] = {member: shown}
         if page.first + PAGE_ENTRIES < len(bodies):
-            said["nextCursor"] = self._cursor(page.first + PAGE_ENTRIES)
+            said["nextCursor"] = self._cursor(page, page.first + PAGE_ENTRIES)
         meta: dict[str, Any] = {}
         if page.modern:
             said |= {"resultType": "complete", "ttlMs": 0, "cacheScope": "private"}
@@ -156,21 +163,27 @@ class Lists:
             _, forgotten = self._pages.popitem(last=False)
             self._cached_bytes -= len(forgotten)
 
-    def _cursor(self, first: int) -> str:
-        plain = json.dumps([self._now.policy, self._now.catalogue, first]).encode()
-        return base64.urlsafe_b64encode(plain).decode()
+    def _cursor(self, page: Page, first: int) -> str:
+        return f"{first}.{self._mark(page, first)}"
 
-    def _first(self, cursor: Any, call_id: str) -> int:
+    def _first(self, cursor: Any, page: Page, call_id: str) -> int:
         """Where the page begins; a cursor is good only for the list that gave it."""
-        try:
-            policy, catalogue, first = json.loads(base64.urlsafe_b64decode(cursor))
-        except (TypeError, ValueError, binascii.Error):
-            raise Refused(BAD_CURSOR, call_id) from None
-        if (policy, catalogue) != (self._now.policy, self._now.catalogue):
+        if type(cursor) is not str or len(cursor) > _MAX_CURSOR_CHARS or not cursor.isascii():
             raise Refused(BAD_CURSOR, call_id)
-        if type(first) is not int or first <= 0 or first % PAGE_ENTRIES:
+        number, _, mark = cursor.partition(".")
+        if not number.isdecimal() or len(number) > _MAX_CURSOR_DIGITS:
+            raise Refused(BAD_CURSOR, call_id)
+        first = int(number)
+        if not compare_digest(mark, self._mark(page, first)):
             raise Refused(BAD_CURSOR, call_id)
         return first
+
+    def _mark(self, page: Page, first: int) -> str:
+        """What only this process can write, of this list as it is now. It reveals no revision."""
+        who = page.principal
+        of = [self._now.policy, self._now.catalogue, who.tenant, who.subject, *who.actors]
+        said = json.dumps([of, page.server, page.method, first]).encode()
+        return blake2b(said, key=self._key, digest_size=16).hexdigest()
 
 
 def _visible_bodies(page: Page, kind: Kind, place: Place) -> list[msgspec.Raw]:

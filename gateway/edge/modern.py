@@ -6,7 +6,7 @@ from gateway.domain.model import MODERN_VERSION, Client, Kind
 from gateway.domain.refusal import Refused
 from gateway.edge.answers import Answers
 from gateway.edge.arrival import Arrival
-from gateway.edge.calls import Asked, read_meta
+from gateway.edge.calls import Asked, check_aside, read_meta
 from gateway.edge.exchange import Exchange
 from gateway.edge.head import Head, accepted, decode_name
 from gateway.edge.house import House, Settings
@@ -73,6 +73,7 @@ def _speaks_newest(head: Head) -> bool:
 
 
 def _exchange(arrival: Arrival) -> Exchange:
+    check_aside(arrival.message)
     try:
         meta = read_meta(arrival.message)
     except Refused:

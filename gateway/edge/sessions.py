@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from gateway.domain.model import Client, Principal
@@ -25,24 +27,39 @@ def owner_of(principal: Principal, server: str) -> Owner:
     return principal.tenant, principal.subject, principal.actors, server
 
 
+@dataclass(slots=True)
+class Slot:
+    """Room for one session, taken before it is there, so that two cannot take the last."""
+
+    owner: Owner
+    used: bool = False
+
+
 class Sessions:
-    def __init__(self, idle_s: float, max_per_owner: int) -> None:
+    def __init__(self, idle_s: float, max_per_principal: int) -> None:
         self._idle_s = idle_s
-        self._max_per_owner = max_per_owner
+        self._max_per_principal = max_per_principal
         self._open: dict[str, Session] = {}
-        self._counts: Counter[Owner] = Counter()
+        # Whoever acts for many, or at many endpoints, is still one.
+        self._counts: Counter[tuple[str, str]] = Counter()
 
-    def admit(self, owner: Owner, now_s: float) -> None:
-        """Raises: Refused: TOO_MANY_STREAMS: the owner has as many sessions as one may have."""
-        if self._counts[owner] < self._max_per_owner:
-            return
-        self._forget_idle(now_s)
-        if self._counts[owner] >= self._max_per_owner:
-            raise Refused(TOO_MANY_STREAMS, detail={"limit": self._max_per_owner})
+    @contextmanager
+    def slot(self, owner: Owner, now_s: float) -> Iterator[Slot]:
+        """Room for a session of *owner*, given back if none was opened in it.
 
-    def open(self, session_id: str, owner: Owner, client: Client, now_s: float) -> None:
-        self._open[session_id] = Session(session_id, owner, client, now_s)
-        self._counts[owner] += 1
+        Raises: Refused: TOO_MANY_STREAMS: the principal has as many sessions as one may have.
+        """
+        self._count(owner, now_s)
+        slot = Slot(owner)
+        try:
+            yield slot
+        finally:
+            if not slot.used:
+                self._uncount(owner)
+
+    def open(self, slot: Slot, session_id: str, client: Client, now_s: float) -> None:
+        self._open[session_id] = Session(session_id, slot.owner, client, now_s)
+        slot.used = True
 
     def find(self, session_id: str, owner: Owner, now_s: float) -> Session:
         """The session of that id, if it is *owner*'s.
@@ -61,9 +78,21 @@ class Sessions:
     def close(self, session_id: str) -> None:
         session = self._open.pop(session_id, None)
         if session is not None:
-            self._counts[session.owner] -= 1
-            if not self._counts[session.owner]:
-                del self._counts[session.owner]
+            self._uncount(session.owner)
+
+    def _count(self, owner: Owner, now_s: float) -> None:
+        principal = owner[:2]
+        if self._counts[principal] >= self._max_per_principal:
+            self._forget_idle(now_s)
+        if self._counts[principal] >= self._max_per_principal:
+            raise Refused(TOO_MANY_STREAMS, detail={"limit": self._max_per_principal})
+        self._counts[principal] += 1
+
+    def _uncount(self, owner: Owner) -> None:
+        principal = owner[:2]
+        self._counts[principal] -= 1
+        if not self._counts[principal]:
+            del self._counts[principal]
 
     def _forget_idle(self, now_s: float) -> None:
         idle = [

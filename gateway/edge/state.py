@@ -1,6 +1,6 @@
 """What a caller carries between the rounds of one call: the upstream's state, sealed in ours.
 
-    ch1.<base64url of nonce, ciphertext and tag>      the ciphertext is {"c":call,"r":round,...}
+    ch1.<base64url of nonce, ciphertext and tag>      the ciphertext is {"c":call,"r":round,"e":process,...}
 
 The caller can neither read nor change it, and it opens only for the same principal asking for the
 same object, under the same definition, with the same arguments, within ten minutes.
@@ -21,12 +21,12 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from gateway.domain.model import Call
-from gateway.domain.refusal import BAD_STATE, TOO_MANY_ROUNDS, Refused
+from gateway.domain.refusal import BAD_STATE, RATE_LIMITED, TOO_MANY_ROUNDS, Refused
 
 MAX_ROUNDS = 8
 LIFETIME_US = 600 * 1_000_000
 _CLOCK_SLACK_US = 60 * 1_000_000
-_MAX_SPENT = 100_000
+MAX_SPENT = 100_000
 _PREFIX = "ch1."
 _NONCE_BYTES = 12
 
@@ -41,26 +41,34 @@ class Round:
 
 
 class _Claims(
-    msgspec.Struct, rename={"call_id": "c", "number": "r", "sealed_us": "t", "state": "s"}
+    msgspec.Struct,
+    rename={"call_id": "c", "number": "r", "sealed_us": "t", "epoch": "e", "state": "s"},
 ):
     call_id: str
     number: int
     sealed_us: int
+    epoch: str
     state: str = ""
 
 
 class States:
-    """Seals and opens requestState under one 32-byte key."""
+    """Seals and opens requestState under one 32-byte key.
 
-    def __init__(self, key: bytes) -> None:
+    What was spent is kept in memory: *epoch*, new in every process, is sealed in as well, so that
+    a state of an earlier process, spent or not, begins nothing.
+    """
+
+    def __init__(self, key: bytes, epoch: str) -> None:
         if len(key) != 32:
             raise ValueError(f"the state key must have 32 bytes, it has {len(key)}")
         self._cipher = AESGCM(key)
-        self._spent: dict[str, int] = {}  # token -> when it stops being good anyway, oldest first
+        self._epoch = epoch
+        # digest of a token -> when it stops being good anyway, oldest first
+        self._spent: dict[bytes, int] = {}
 
     def seal(self, call: Call, upstream_state: bytes, now_us: int) -> str:
         """A requestState that continues *call* with its next round."""
-        claims = _Claims(call.id, call.round + 1, now_us, upstream_state.decode())
+        claims = _Claims(call.id, call.round + 1, now_us, self._epoch, upstream_state.decode())
         nonce = os.urandom(_NONCE_BYTES)
         sealed = self._cipher.encrypt(nonce, msgspec.json.encode(claims), _bound_to(call))
         return _PREFIX + base64.urlsafe_b64encode(nonce + sealed).decode().rstrip("=")
@@ -71,6 +79,8 @@ class States:
         Raises: Refused: BAD_STATE, without saying which of its bindings failed; TOO_MANY_ROUNDS.
         """
         claims = self._claims(token, call)
+        if claims.epoch != self._epoch:
+            raise Refused(BAD_STATE, claims.call_id, {"problem": "the gateway has restarted since"})
         age_us = now_us - claims.sealed_us
         if not -_CLOCK_SLACK_US <= age_us <= LIFETIME_US:
             raise Refused(BAD_STATE, claims.call_id)
@@ -81,18 +91,21 @@ class States:
     def spend(self, token: str, now_us: int) -> None:
         """Let *token* begin one round only: later rounds cost no call, so a replay would be free.
 
-        Raises: Refused: BAD_STATE when it did already. Forgotten when the process ends.
+        Raises: Refused: BAD_STATE when it did already; RATE_LIMITED while so many are kept that
+        another could only be kept in the place of one that is still good.
         """
-        oldest = next(iter(self._spent), None)
-        if oldest and (self._spent[oldest] <= now_us or len(self._spent) >= _MAX_SPENT):
-            del self._spent[oldest]  # one out for one in: it never grows beyond what is good
-        if token in self._spent:
+        while (oldest := next(iter(self._spent), None)) and self._spent[oldest] <= now_us:
+            del self._spent[oldest]
+        key = _digest(token)
+        if key in self._spent:
             raise Refused(BAD_STATE)
-        self._spent[token] = now_us + LIFETIME_US + _CLOCK_SLACK_US
+        if len(self._spent) >= MAX_SPENT:
+            raise Refused(RATE_LIMITED, detail={"problem": "too many calls are asking for input"})
+        self._spent[key] = now_us + LIFETIME_US + _CLOCK_SLACK_US
 
     def restore(self, token: str) -> None:
         """The round was refused before anything was sent: the caller may try it again."""
-        self._spent.pop(token, None)
+        self._spent.pop(_digest(token), None)
 
     def _claims(self, token: object, call: Call) -> _Claims:
         if not isinstance(token, str) or not token.startswith(_PREFIX):
@@ -112,6 +125,10 @@ def _bound_to(call: Call) -> bytes:
     definition = call.definition.digest if call.definition else ""
     bindings = [who.tenant, who.subject, list(who.actors), call.method, call.object, definition]
     return b"customhouse/state/1\n" + _canonical([*bindings, _arguments_digest(call.arguments)])
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()  # a token may hold megabytes of upstream state
 
 
 def _arguments_digest(arguments: Any) -> str:

@@ -13,18 +13,22 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import msgspec
 
-from gateway.domain.refusal import MALFORMED, UNPARSABLE, Refused
+from gateway.domain.refusal import MALFORMED, TOO_LARGE_REQUEST, UNPARSABLE, Refused
+from gateway.edge.shape import SURELY_NARROW_BYTES, Overgrown, check_width, depth, skeleton
 
 MAX_DEPTH = 64
 _MAX_ID_BYTES = 1024  # it is echoed, and kept while the request is open
 _MAX_FINITE_DIGITS = 308  # an integer with more may be beyond what a double can hold
-# The look-behind keeps this linear: only the first digit of a run is a place to begin.
-_LONG_DIGITS = re.compile(r"(?<![0-9])[0-9]{309}")
+_AS_ZERO = bytes.maketrans(b"123456789", b"000000000")
+_LONG_DIGITS = b"0" * (_MAX_FINITE_DIGITS + 1)
+# An escape of the first half without one of the second behind it, or the other way round.
+_HALF_PAIR = re.compile(
+    r"\\u[dD](?:[89abAB]..(?!\\u[dD][c-fC-F])|[c-fC-F](?<!\\u[dD][89abAB]..\\u[dD][c-fC-F]))"
+)
 _SPACE = " \t\n\r"
 
 
@@ -39,8 +43,7 @@ class _Raw(msgspec.Struct):
     params: dict[str, msgspec.Raw] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True):
     """One JSON-RPC request, or a notification when *id* is empty."""
 
     method: str
@@ -53,7 +56,8 @@ class Message:
 def parse(body: bytes) -> Message:
     """Read one JSON-RPC request or notification.
 
-    Raises: Refused: UNPARSABLE (not strict JSON) or MALFORMED (JSON, but not such a message).
+    Raises: Refused: UNPARSABLE (not strict JSON), MALFORMED (JSON, but not such a message), or
+    TOO_LARGE_REQUEST (of more values than a message may hold).
     """
     try:
         raw = _DECODER.decode(body)
@@ -62,6 +66,8 @@ def parse(body: bytes) -> Message:
         raise _malformed(
             "expected one object with jsonrpc, method, and an object as params"
         ) from None
+    except Overgrown as found:
+        raise Refused(TOO_LARGE_REQUEST, detail={"problem": str(found)}) from None
     except Ambiguous as found:
         raise Refused(UNPARSABLE, detail={"problem": str(found)}) from None
     except (ValueError, RecursionError, msgspec.DecodeError):
@@ -75,16 +81,16 @@ def scan(body: bytes) -> Any:
     Raises: ValueError or RecursionError (what follows the first value is not looked at).
     """
     text = body.decode()
+    if text.count("{") + text.count("[") > MAX_DEPTH or len(text) > SURELY_NARROW_BYTES:
+        _check_shape(body)
     if not text.startswith("{"):
         text = text.lstrip(_SPACE)
-    if len(text) > _MAX_FINITE_DIGITS and _LONG_DIGITS.search(text):
+    if len(body) > _MAX_FINITE_DIGITS and _LONG_DIGITS in body.translate(_AS_ZERO):
         value = _scan_long(text, 0)[0]
     else:
         value = _scan_short(text, 0)[0]
-    if text.count("{") + text.count("[") > MAX_DEPTH and _is_deep(value):
-        raise Ambiguous(f"nested deeper than {MAX_DEPTH}")
     if "\\ud" in text or "\\uD" in text:
-        _refuse_lone_surrogates(value)
+        _refuse_half_pairs(text)
     return value
 
 
@@ -134,26 +140,19 @@ def _finite_int(digits: str) -> int:
     return int(digits)
 
 
-def _is_deep(value: Any) -> bool:
-    """Level by level, without recursion: the depth is the sender's choice."""
-    level = [value] if type(value) is dict or type(value) is list else []
-    for _ in range(MAX_DEPTH):
-        level = [
-            item
-            for node in level
-            for item in (node.values() if type(node) is dict else node)
-            if type(item) is dict or type(item) is list
-        ]
-        if not level:
-            return False
-    return True
+def _check_shape(body: bytes) -> None:
+    """Before there is a tree: what is too wide or too deep would cost more than it may."""
+    bones = skeleton(body)
+    check_width(bones)
+    if depth(bones) > MAX_DEPTH:
+        raise Ambiguous(f"nested deeper than {MAX_DEPTH}")
 
 
-def _refuse_lone_surrogates(value: Any) -> None:
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        raise Ambiguous("a string holds half a surrogate pair") from None
+def _refuse_half_pairs(text: str) -> None:
+    """*text* is JSON already, so that what follows a backslash is an escape, and whole."""
+    # Escaped backslashes leave a gap: what stood apart must not become neighbours.
+    if _HALF_PAIR.search(text.replace("\\\\", "  ") if "\\\\" in text else text):
+        raise Ambiguous("a string holds half a surrogate pair")
 
 
 _DECODER = msgspec.json.Decoder(_Raw)

@@ -13,8 +13,38 @@ from gateway.edge.exchange import Exchange, Leave
 from gateway.edge.house import House, Settings
 
 
+class Soon:
+    """Begins the watches that are still open after *after_s*, on one timer for all of them.
+
+    All wait equally long, so that they come due in the order in which they were opened.
+    """
+
+    def __init__(self, after_s: float) -> None:
+        self._after_s = after_s
+        self._open: dict[Watch, float] = {}  # when each is due, in the time of the loop
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, watch: Watch, loop: asyncio.AbstractEventLoop) -> None:
+        self._open[watch] = due = loop.time() + self._after_s
+        if self._timer is None:
+            self._timer = loop.call_at(due, self._begin, loop)
+
+    def drop(self, watch: Watch) -> None:
+        self._open.pop(watch, None)
+
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        now = loop.time()
+        for watch, due in tuple(self._open.items()):
+            if due > now:
+                self._timer = loop.call_at(due, self._begin, loop)
+                return
+            del self._open[watch]
+            watch.begin()
+
+
 class Watch:
-    """`async with Watch(...)` around a request. One that is answered at once costs one timer.
+    """`async with Watch(...)` around a request. One that is answered at once costs no timer.
 
     Raises: Refused: MALFORMED: the body did not come in time.
     """
@@ -22,29 +52,30 @@ class Watch:
     __slots__ = (
         "_exchange",
         "_house",
-        "_is_late",
         "_loop",
         "_receive",
         "_request",
         "_settings",
+        "_soon",
         "_stalled",
         "_task",
         "_timer",
     )
 
-    def __init__(self, receive: Receive, house: House, settings: Settings) -> None:
+    def __init__(self, receive: Receive, house: House, settings: Settings, soon: Soon) -> None:
+        self._soon = soon
+        self._timer: asyncio.TimerHandle | None = None
         self._receive = receive
         self._house = house
         self._settings = settings
         self._task: asyncio.Task[None] | None = None
         self._exchange: Exchange | None = None
-        self._is_late = False
         self._stalled = False
 
     async def __aenter__(self) -> Watch:
         self._loop = asyncio.get_running_loop()
         self._request = asyncio.current_task()
-        self._timer = self._loop.call_later(self._settings.watch_after_s, self._begin)
+        self._soon.add(self, self._loop)
         return self
 
     async def __aexit__(
@@ -53,7 +84,9 @@ class Watch:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._timer.cancel()
+        self._soon.drop(self)
+        if self._timer is not None:
+            self._timer.cancel()
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
@@ -64,12 +97,12 @@ class Watch:
     def over(self, exchange: Exchange) -> None:
         """There is a whole request now: from here on it is the caller that is watched."""
         self._exchange = exchange
-        if self._is_late:
+        if self._timer is not None:
             self._timer.cancel()
-            self._begin()
+            self.begin()
 
-    def _begin(self) -> None:
-        self._is_late = True
+    def begin(self) -> None:
+        """The request has been open for a while: watch its body, or its caller."""
         if self._exchange is None:
             self._timer = self._loop.call_later(self._settings.body_deadline_s, self._give_up)
             return

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
 
+from gateway.store import backing
 from gateway.store.engine import reading
 from gateway.store.log import Log
 from gateway.store.recovery import remember
@@ -26,6 +27,7 @@ class Publisher:
     keys_dir: Path
     writer: Writer
     log: Log
+    changes: backing.Changes = field(default_factory=backing.Changes)  # as found at the start
     published: Head | None = None
     published_us: int = 0
 
@@ -55,5 +57,8 @@ class Publisher:
     def _remember(self) -> None:
         # The stored pair, not the one in memory: what is remembered must be on disk.
         with reading(self.database) as connection:
-            row = connection.execute("SELECT note, frontier FROM head WHERE id = 1").fetchone()
+            query = "SELECT note, frontier, size FROM head WHERE id = 1"
+            row = connection.execute(query).fetchone()
+            self.changes = backing.grown(connection, self.changes, row[2])
         remember(self.keys_dir, row[0], row[1])
+        backing.remember(self.keys_dir, self.changes)

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from typing import Any
 
 import structlog
 
-from gateway.domain.arguments import BadSchema, compile_schema
 from gateway.domain.definition import Listed, canonical
 from gateway.domain.model import Kind
+from gateway.jobs.pace import Pace
+from gateway.store.backing import MAX_ROWS
 from gateway.store.ledger import Ledger, LogUnavailable
-from gateway.store.registry import Registry, Sighting, pin_effect
+from gateway.store.pins import Pin, Seen, Sighting, pin_effect
+from gateway.store.registry import MAX_PINS, Registry, examine
 from gateway.upstream.catalogue import Upstreams
 from gateway.upstream.listing import Listing
 from gateway.upstream.message import UpstreamFailed
 
 PRINCIPAL = "system:discover"
 EVERY_S = 60.0
+MAX_ENTRIES = 200  # of one look; more sightings than that become entries of many
+SHORTEST_S = 0.1
 log = structlog.get_logger("customhouse.discover")
 
 
@@ -31,12 +37,15 @@ class Discovery:
     upstreams: Upstreams
     registry: Registry
     ledger: Ledger
+    failures: dict[str, str] = field(default_factory=dict)  # server -> why its last look failed
     _running: dict[str, asyncio.Task[list[Sighting]]] = field(default_factory=dict)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _changed: set[str] = field(default_factory=set)
+    _pace: Pace = field(default_factory=Pace)
+    _refused: dict[str, str] = field(default_factory=dict)  # server -> digest of what is too much
 
     def notice(self, server: str) -> None:
-        """The server said that a list of its changed: look soon."""
+        """The server said that a list of its changed: look as soon as its pace allows."""
         self._changed.add(server)
         self._wake.set()
 
@@ -54,19 +63,41 @@ class Discovery:
         return await asyncio.shield(running)
 
     async def run(self) -> None:
-        """Look at every server once a minute, and at those that announced a change at once."""
-        while True:
-            servers, self._changed = self._changed, set()
-            for server in sorted(servers or set(self.registry.terms)):
-                await self.try_refresh(server)
-            self._wake.clear()
-            if self._changed:
-                continue
-            try:
-                async with asyncio.timeout(EVERY_S):
-                    await self._wake.wait()
-            except TimeoutError:
-                self._changed = set()
+        """Look at every server once a minute, and sooner at those that announce changes.
+
+        Each is looked at for itself: one that is slow to answer keeps no other waiting.
+        """
+        loop = asyncio.get_running_loop()
+        next_round_s = 0.0
+        async with asyncio.TaskGroup() as looks:
+            while True:
+                self._wake.clear()
+                now_s = loop.time()
+                for server in self._announced(now_s):
+                    looks.create_task(self.try_refresh(server))
+                if now_s >= next_round_s:
+                    next_round_s = now_s + EVERY_S
+                    for server in sorted(self.registry.terms):
+                        looks.create_task(self.try_refresh(server))
+                await self._sleep_until(min([next_round_s, *map(self._pace.due_s, self._changed)]))
+
+    def _announced(self, now_s: float) -> list[str]:
+        """The servers whose announced change is looked at now."""
+        # One that is being looked at may have changed behind the page that was read last.
+        free = self._changed - self._running.keys()
+        due = sorted(server for server in free if self._pace.due_s(server) <= now_s)
+        for server in due:
+            self._changed.discard(server)
+            self._pace.looked(server, now_s)
+        return due
+
+    async def _sleep_until(self, at_s: float) -> None:
+        pause_s = max(at_s - asyncio.get_running_loop().time(), SHORTEST_S)
+        try:
+            async with asyncio.timeout(pause_s):
+                await self._wake.wait()
+        except TimeoutError:
+            return
 
     async def try_refresh(self, server: str) -> bool:
         """`refresh`, where a server that does not answer is only worth a line in the log."""
@@ -82,24 +113,87 @@ class Discovery:
         return True
 
     async def _look(self, server: str) -> list[Sighting]:
-        listing = await self.upstreams.list_definitions(server)
-        sightings = self.registry.compare(server, listed(listing))
-        await asyncio.gather(*(self._enter(sighting) for sighting in sightings))
-        self.registry.apply(sighting.pin for sighting in sightings)
-        return sightings
+        try:
+            listing = await self.upstreams.list_definitions(server)
+        except UpstreamFailed as err:
+            self.failures[server] = err.sentence
+            raise
+        self.failures.pop(server, None)
+        nameless = [item.fault for item in listing.definitions if not item.name]
+        if nameless:
+            log.warning("definitions_left_out", server=server, count=len(nameless), why=nameless[0])
+        # A listing may hold 32 MB and thousands of schemas: not on the loop that serves callers.
+        terms = self.registry.terms.get(server)
+        if terms is None:
+            return []  # it was removed meanwhile
+        seen = await asyncio.to_thread(lambda: examine(terms, listed(listing)))
+        if server not in self.registry.terms:
+            return []
+        found = self.registry.weigh(server, seen)
+        await self._enter_refused(server, found.refused)
+        if len(found.sightings) > MAX_ENTRIES:
+            return await self._enter_many(server, found.sightings, seen)
+        await asyncio.gather(*(self._enter(sighting) for sighting in found.sightings))
+        if found.sightings:
+            self.registry.apply((sighting.pin for sighting in found.sightings), seen)
+        return found.sightings
 
     async def _enter(self, sighting: Sighting) -> None:
         pin = sighting.pin
-        server, kind, name = pin.place
         await self.ledger.change(
             sighting.what,
             PRINCIPAL,
-            subject=f"{kind}/{server}/{name}",
+            subject=_object(pin),
             digest=pin.digest,
             prior=sighting.prior,
             note=pin.reason,
             effects=(pin_effect(pin),),
         )
+
+    async def _enter_many(
+        self, server: str, sightings: Sequence[Sighting], seen: Sequence[Seen]
+    ) -> list[Sighting]:
+        """Enter *sightings* by the hundred, and take each hundred into force for itself."""
+        before = {
+            sighting.pin.place: self.registry.pins.get(sighting.pin.place) for sighting in sightings
+        }
+        entered: list[Sighting] = []
+        for first in range(0, len(sightings), MAX_ROWS):
+            # An approval may have come between: what it approved is looked at again next time.
+            some = [
+                sighting
+                for sighting in sightings[first : first + MAX_ROWS]
+                if self.registry.pins.get(sighting.pin.place) is before[sighting.pin.place]
+            ]
+            counts = Counter(sighting.what for sighting in some)
+            await self.ledger.change(
+                "definition.many",
+                PRINCIPAL,
+                subject=f"server/{server}",
+                digest=_digest(f"{s.what} {_object(s.pin)} {s.pin.digest}" for s in some),
+                note=", ".join(f"{count} {what}" for what, count in sorted(counts.items())),
+                effects=tuple(pin_effect(sighting.pin) for sighting in some),
+            )
+            entered += some
+        self.registry.apply((sighting.pin for sighting in entered), seen)
+        return entered
+
+    async def _enter_refused(self, server: str, refused: Sequence[Seen]) -> None:
+        """Say once what a server lists beyond its bound; it is not pinned, so it does not exist."""
+        if not refused:
+            self._refused.pop(server, None)
+            return
+        digest = _digest(
+            f"{one.item.kind}/{server}/{one.item.name} {one.digest}" for one in refused
+        )
+        if self._refused.get(server) == digest:
+            return
+        log.warning("definitions_refused", server=server, count=len(refused), most=MAX_PINS)
+        note = f"{len(refused)} definitions beyond the {MAX_PINS} that one server may have"
+        await self.ledger.change(
+            "definition.refused", PRINCIPAL, subject=f"server/{server}", digest=digest, note=note
+        )
+        self._refused[server] = digest
 
 
 def listed(listing: Listing) -> Sequence[Listed]:
@@ -114,13 +208,15 @@ def listed(listing: Listing) -> Sequence[Listed]:
 def _judged(item: Listed) -> Listed:
     try:
         definition: dict[str, Any] = json.loads(item.body)
-        body = canonical(definition)
+        return replace(item, body=canonical(definition))
     except (ValueError, RecursionError):
         return replace(item, fault=item.fault or "the definition is not strict JSON")
-    fault = item.fault
-    if not fault and item.kind is Kind.TOOL:
-        try:
-            compile_schema(definition.get("inputSchema", {}))
-        except BadSchema as err:
-            fault = f"the input schema cannot be used: {err}"
-    return Listed(item.kind, item.name, body, fault)
+
+
+def _object(pin: Pin) -> str:
+    server, kind, name = pin.place
+    return f"{kind}/{server}/{name}"
+
+
+def _digest(lines: Iterable[str]) -> str:
+    return sha256("\n".join(sorted(lines)).encode()).hexdigest()

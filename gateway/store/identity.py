@@ -14,12 +14,14 @@ from sqlmodel import Session, select
 from gateway.domain.budget import Limits
 from gateway.domain.model import Principal
 from gateway.domain.rate import Rate
+from gateway.store.backing import keep
 from gateway.store.tables import AgentRow, KeyRow
 from gateway.store.writer import Effect
 
 KEY_PREFIX = "chk_"
 MIN_KEY_CHARACTERS = 32
 DECLARED, REGISTERED = "config", "registry"
+REMOVED = "removed"  # a row stays, so that none can be taken away, or put back, around the log
 
 
 class NameTaken(Exception):
@@ -86,7 +88,7 @@ class Identity:
         overrides = {row.name: row for row in agent_rows}
         for agent, key in declared:
             row = overrides.pop(agent.name, None)
-            if row is not None and row.origin != DECLARED:
+            if row is not None and row.origin == REGISTERED:
                 raise NameTaken(f"agent {agent.name!r} is both declared and registered")
             disabled = row is not None and bool(row.disabled)
             self.set_agent(replace(agent, origin=DECLARED, disabled=disabled))
@@ -123,6 +125,13 @@ class Identity:
         self.agents[agent.name] = agent
         for key in self.keys.values():
             if key.agent == agent.name:
+                self._bind(key)
+
+    def remove_agent(self, name: str) -> None:
+        """Forget an agent; none of its keys opens anything from here on."""
+        self.agents.pop(name, None)
+        for key in self.keys.values():
+            if key.agent == name:
                 self._bind(key)
 
     def set_key(self, key: Key) -> None:
@@ -163,7 +172,7 @@ def agent_effect(agent: Agent) -> Effect:
         _limits_text(agent.limits),
         int(agent.disabled),
     )
-    return "REPLACE INTO agents VALUES (?,?,?,?,?,?,?)", values
+    return keep("agents", values)
 
 
 def key_effect(key: Key) -> Effect:
@@ -176,7 +185,7 @@ def key_effect(key: Key) -> Effect:
         key.expires_at_us,
         key.revoked_at_us,
     )
-    return "REPLACE INTO keys VALUES (?,?,?,?,?,?,?)", values
+    return keep("keys", values)
 
 
 def _agent(row: AgentRow) -> Agent:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from gateway.audit import entry as entries
 from gateway.domain import refusal as no
@@ -24,6 +23,7 @@ from gateway.domain.model import (
     Status,
 )
 from gateway.domain.refusal import Refusal, Refused
+from gateway.store.backing import rows_entered
 from gateway.store.charge import ceiling, used
 from gateway.store.counters import Counters
 from gateway.store.log import ClockBehind, Log, commit_to
@@ -46,8 +46,7 @@ class LogUnavailable(Exception):
     """It is not durable: a final frame must be withheld, a change did not happen."""
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
+class Admission(NamedTuple):
     """Everything that is known of a call at the instant it asks to be admitted."""
 
     call: Call
@@ -207,6 +206,7 @@ class Ledger:
             digest=digest,
             prior=prior,
             note=commitment,
+            rows=rows_entered(effects, self.pseudonyms),
         )
         try:
             await self.log.put(entry, payload=kept, effects=effects)

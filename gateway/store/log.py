@@ -103,8 +103,9 @@ def _refused() -> asyncio.Future[None]:
 def commit_to(content: bytes) -> tuple[str, bytes]:
     """A salted commitment to *content* and the payload that opens it (salt, then content)."""
     salt = _SALTS.take(SALT_BYTES)
-    kept = salt + content if len(content) <= MAX_PAYLOAD_BYTES else b""
-    return hashlib.sha256(salt + content).hexdigest(), kept
+    opening = salt + content
+    kept = opening if len(content) <= MAX_PAYLOAD_BYTES else b""
+    return hashlib.sha256(opening).hexdigest(), kept
 
 
 def read_head(connection: sqlite3.Connection) -> Frontier:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from json.encoder import encode_basestring_ascii
 from typing import Any
 
 from gateway.domain.model import Call, Principal
@@ -74,4 +74,6 @@ def named(call: Call) -> bytes:
 
 def _key(key: str) -> bytes:
     """A key as one word of ASCII: one with a line break could pass for two lines."""
-    return key.encode() if key.isascii() and key.isidentifier() else json.dumps(key).encode()
+    if key.isascii() and key.isidentifier():
+        return key.encode()
+    return encode_basestring_ascii(key).encode()

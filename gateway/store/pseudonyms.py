@@ -23,36 +23,48 @@ class Pseudonyms:
     def __init__(self) -> None:
         self._ids: dict[tuple[str, str], str] = {}
         self._names: dict[str, str] = {}
+        self._salt_of: dict[str, bytes] = {}
         self._fresh: list[Effect] = []
         self._salts = Entropy()
 
     def load(self, connection: sqlite3.Connection) -> None:
         self._ids.clear()
         self._names.clear()
+        self._salt_of.clear()
         self._fresh.clear()
         rows = connection.execute(
-            "SELECT id, kind, name FROM pseudonyms WHERE kind <> ?", (ADDRESS,)
+            "SELECT id, kind, name, salt FROM pseudonyms WHERE kind <> ?", (ADDRESS,)
         )
-        for pseudonym, kind, name in rows:
+        for pseudonym, kind, name, salt in rows:
             self._ids[kind, name] = pseudonym
             self._names[pseudonym] = name
+            self._salt_of[pseudonym] = salt
 
     def of(self, kind: str, name: str) -> str:
         known = self._ids.get((kind, name))
         if known is not None:
             return known
-        pseudonym = self._ids[kind, name] = self.once(kind, name)
+        pseudonym, salt = self._made(kind, name)
+        self._ids[kind, name] = pseudonym
         self._names[pseudonym] = name
+        self._salt_of[pseudonym] = salt
         return pseudonym
 
     def once(self, kind: str, name: str) -> str:
         """A new pseudonym for *name*, whether it has one or not; nothing is kept in memory."""
+        return self._made(kind, name)[0]
+
+    def _made(self, kind: str, name: str) -> tuple[str, bytes]:
         salt = self._salts.take(SALT_BYTES)
         # The row must reach the disk whatever a name holds: SQLite refuses lone surrogates.
         stored = name.encode("utf-8", "backslashreplace").decode()
         pseudonym = pseudonym_of(salt, kind, stored)
         self._fresh.append((INSERT, (pseudonym, kind, stored, salt)))
-        return pseudonym
+        return pseudonym, salt
+
+    def salt(self, pseudonym: str) -> bytes:
+        """What made the pseudonym of a name in memory; it is erased with its row."""
+        return self._salt_of[pseudonym]
 
     def name(self, pseudonym: str) -> str:
         """The name behind *pseudonym*; the pseudonym itself when it was erased."""

@@ -157,8 +157,9 @@ def _network(address: str) -> str:
 
 
 def plain(text: str, longest: int = 200) -> str:
-    """What may stand in a leaf: printable ASCII without quotes and backslashes, bounded."""
-    return "".join(c if " " <= c <= "~" and c not in '"\\' else "?" for c in text[:longest])
+    """What may stand in a leaf: printable ASCII without double quotes and backslashes, bounded."""
+    text = text[:longest].replace('"', "'")
+    return "".join(c if " " <= c <= "~" and c != "\\" else "?" for c in text)
 
 
 def plain_detail(detail: Mapping[str, str | int]) -> dict[str, int | str]:

@@ -3,77 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
-from typing import Any
 
 from sqlalchemy import Engine
 from sqlmodel import Session, select
 
 from gateway.domain.arguments import BadSchema, compile_schema
-from gateway.domain.budget import Limits
 from gateway.domain.catalogue import Catalogue, ServerView
 from gateway.domain.definition import Listed, digest, suspicion
 from gateway.domain.model import Approval, Definition, Kind
-from gateway.domain.names import skeleton, wire_name
+from gateway.domain.names import wire_name
+from gateway.store.backing import keep
+from gateway.store.looks import NAMED, LookBook, Looks, looks_of
+from gateway.store.pins import Pin, Place, Seen, Sighting, Terms, Validator, pin_of
 from gateway.store.tables import DefinitionRow, ServerRow
 from gateway.store.writer import Effect
 
-DEFAULT_RESULT_TOKENS = 25_000
-DECLARED, REGISTERED = "config", "registry"
-
-Place = tuple[str, Kind, str]  # server, kind, name
-Validator = Callable[[Mapping[str, Any]], str | None]
+DECLARED, REGISTERED, REMOVED = "config", "registry", "removed"
+MAX_PINS = 2_000  # of one server, those that are gone included
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
-    """On what terms a server is behind the border: the operator's table, ready to apply."""
+class Comparison:
+    """What a listing changes, and what is new in it beyond what a server may have."""
 
-    prefix: str
-    first_seen: bool = False  # approve what is seen first, instead of asking a person
-    tools: tuple[str, ...] = ("*",)
-    tags: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    prices: tuple[tuple[str, int], ...] = ()  # glob -> micro-units per call
-    result_tokens: tuple[tuple[str, int], ...] = ()  # glob -> ceiling of one result
-    limits: Limits | None = None
-
-    def takes(self, kind: Kind, name: str) -> bool:
-        return kind is not Kind.TOOL or any(fnmatchcase(name, glob) for glob in self.tools)
-
-    def tags_of(self, name: str) -> frozenset[str]:
-        return frozenset(t for glob, tags in self.tags if fnmatchcase(name, glob) for t in tags)
-
-    def price_of(self, name: str) -> int:
-        return next((price for glob, price in self.prices if fnmatchcase(name, glob)), 0)
-
-    def result_tokens_of(self, name: str) -> int:
-        found = (n for glob, n in self.result_tokens if fnmatchcase(name, glob))
-        return next(found, DEFAULT_RESULT_TOKENS)
-
-
-@dataclass(frozen=True, slots=True)
-class Pin:
-    """One definition: what the server says now, and what was approved."""
-
-    place: Place
-    digest: str
-    body: bytes
-    approval: Approval
-    reason: str = ""
-    approved_digest: str = ""
-    approved_body: bytes = b""
-    gone: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Sighting:
-    """One difference between a listing and the pins: the pin to be, and the word for the log."""
-
-    what: str  # definition.seen | definition.changed | definition.gone | definition.back
-    pin: Pin
-    prior: str = ""
+    sightings: list[Sighting]
+    refused: list[Seen]
 
 
 @dataclass(slots=True)
@@ -84,53 +40,78 @@ class Registry:
     suspended: set[str] = field(default_factory=set)
     pins: dict[Place, Pin] = field(default_factory=dict)
     catalogue: Catalogue = field(default_factory=lambda: Catalogue(0, (), {}))
+    _places: dict[str, dict[Place, None]] = field(default_factory=dict)  # by server
+    _looks: LookBook = field(default_factory=LookBook)
     _validators: dict[str, Validator] = field(default_factory=dict)
+    _definitions: dict[Place, tuple[Pin, Terms, Definition]] = field(default_factory=dict)
 
     def load(self, engine: Engine) -> None:
         with Session(engine) as session:
             definitions = session.exec(select(DefinitionRow)).all()
             servers = session.exec(select(ServerRow)).all()
-        self.pins = {pin.place: pin for pin in map(_pin, definitions)}
         self.suspended = {row.name for row in servers if row.suspended}
+        # What was approved had its looks first, whichever row was written last.
+        for pin in sorted(map(pin_of, definitions), key=lambda pin: not pin.approved_digest):
+            self._keep(pin)
         self._rebuild()
 
     def add_server(self, name: str, terms: Terms) -> None:
         self.terms[name] = terms
+        for place in self._places.get(name, ()):
+            self._looks.add(place, looks_of(terms.prefix, place[1], place[2]))
         self._rebuild()
 
     def set_suspended(self, name: str, suspended: bool) -> None:
         (self.suspended.add if suspended else self.suspended.discard)(name)
         self._rebuild()
 
+    def remove_server(self, name: str) -> None:
+        """Forget its terms; what its pins are from then on is for `apply`."""
+        self.terms.pop(name, None)
+        self.suspended.discard(name)
+        for place in self._places.get(name, ()):
+            self._looks.drop(place)
+        self._rebuild()
+
     def compare(self, server: str, listed: Sequence[Listed]) -> list[Sighting]:
         """What in *listed* differs from the pins. Decides; changes nothing."""
-        terms = self.terms[server]
-        seen: dict[Place, Listed] = {}
-        for item in listed:
-            if terms.takes(item.kind, item.name):
-                seen.setdefault((server, item.kind, item.name), item)
-        sightings = [s for place, item in seen.items() if (s := self._sight(place, item))]
-        for place, pin in self.pins.items():
-            if place[0] == server and place not in seen and not pin.gone:
+        return self.weigh(server, examine(self.terms[server], listed)).sightings
+
+    def weigh(self, server: str, seen: Sequence[Seen]) -> Comparison:
+        """What in *seen* differs from the pins, and what of it is too much. Changes nothing."""
+        here = self._places.get(server, {})
+        places = {(server, one.item.kind, one.item.name): one for one in reversed(seen)}
+        room = MAX_PINS - len(here)
+        wanting = sum(place not in self.pins for place in places) - room
+        sightings: list[Sighting] = []
+        for place in (place for place in here if place not in places):
+            pin = self.pins[place]
+            if wanting > 0 and not pin.approved_digest:
+                dropped = replace(pin, gone=True, dropped=True)
+                sightings.append(Sighting("definition.dropped", dropped, pin.digest))
+                room, wanting = room + 1, wanting - 1
+            elif not pin.gone:
                 sightings.append(Sighting("definition.gone", replace(pin, gone=True), pin.digest))
-        return self._without_look_alikes(sightings)
+        refused: list[Seen] = []
+        newcomers = LookBook()
+        for place, one in reversed(places.items()):
+            if place not in self.pins and room <= 0:
+                refused.append(one)
+                continue
+            room -= place not in self.pins
+            sighting = self._sight(place, one)
+            if sighting is not None:
+                sightings.append(self._unless_alike(sighting, one, newcomers))
+        return Comparison(sightings, refused)
 
     def shadowed_by(self, place: Place) -> Place | None:
         """Another definition, approved or proposed, whose wire name is or reads like this one's."""
-        if place[1] not in (Kind.TOOL, Kind.PROMPT):
-            return None
-        mine = self._looks(place)
-        for other, pin in self.pins.items():
-            rival = other != place and other[1] == place[1] and other[0] in self.terms
+        for other in self._looks.alike(place):
+            pin = self.pins[other]
             stands = not pin.gone and pin.approval is not Approval.QUARANTINED
-            if rival and stands and mine & self._looks(other):
+            if other != place and stands:
                 return other
         return None
-
-    def _looks(self, place: Place) -> frozenset[str]:
-        """How the name looks on the wire, and as the server writes it behind its prefix."""
-        written = f"{self.terms[place[0]].prefix}_{place[2]}"
-        return frozenset((skeleton(self.wire_name(place)), skeleton(written)))
 
     def approve(self, place: Place, expected_digest: str) -> Pin | None:
         """The approved pin, or None when the definition is not (or no longer) the expected one.
@@ -148,60 +129,72 @@ class Registry:
             approved_body=pin.body,
         )
 
-    def apply(self, pins: Iterable[Pin]) -> None:
+    def apply(self, pins: Iterable[Pin], seen: Sequence[Seen] = ()) -> None:
         """Take *pins* into force; call it when their entries are durable."""
-        self.pins.update((pin.place, pin) for pin in pins)
+        compiled = {one.digest: one.validator for one in seen if one.validator is not None}
+        self._validators = compiled | self._validators
+        looks = {(one.item.kind, one.item.name): one.looks for one in seen}
+        for pin in pins:
+            self._keep(pin, looks.get(pin.place[1:]))
         self._rebuild()
 
     def wire_name(self, place: Place) -> str:
         server, kind, name = place
-        if kind in (Kind.TOOL, Kind.PROMPT):
-            return wire_name(self.terms[server].prefix, name)
-        return name
+        return wire_name(self.terms[server].prefix, name) if kind in NAMED else name
 
-    def _sight(self, place: Place, item: Listed) -> Sighting | None:
-        pin, found = self.pins.get(place), digest(item.body)
+    def _keep(self, pin: Pin, looks: Looks | None = None) -> None:
+        place = pin.place
+        if pin.dropped:
+            self.pins.pop(place, None)
+            self._places.get(place[0], {}).pop(place, None)
+            self._looks.drop(place)
+            return
+        self.pins[place] = pin
+        self._places.setdefault(place[0], {})[place] = None
+        if place[0] in self.terms and not self._looks.knows(place):
+            prefix = self.terms[place[0]].prefix
+            self._looks.add(place, looks or looks_of(prefix, place[1], place[2]))
+
+    def _sight(self, place: Place, one: Seen) -> Sighting | None:
+        pin, found, body = self.pins.get(place), one.digest, one.item.body
         if pin is None:
-            return Sighting("definition.seen", self._first_pin(place, item, found))
+            return Sighting("definition.seen", self._first_pin(place, one))
         if pin.digest == found and not pin.gone:
             return None
-        if found == pin.approved_digest:
+        if found == pin.approved_digest and not one.item.fault:
             back = replace(
-                pin, digest=found, body=item.body, approval=Approval.APPROVED, reason="", gone=False
+                pin, digest=found, body=body, approval=Approval.APPROVED, reason="", gone=False
             )
             return Sighting("definition.back", back, pin.digest)
         approval, reason = Approval.QUARANTINED, "the definition changed after it was approved"
         if not pin.approved_digest:
-            approval, reason = _unapproved(item)
+            approval, reason = _unapproved(one)
         changed = replace(
-            pin, digest=found, body=item.body, approval=approval, reason=reason, gone=False
+            pin, digest=found, body=body, approval=approval, reason=reason, gone=False
         )
         return Sighting("definition.changed", changed, pin.digest)
 
-    def _first_pin(self, place: Place, item: Listed, found: str) -> Pin:
-        approval, reason = _unapproved(item)
+    def _first_pin(self, place: Place, one: Seen) -> Pin:
+        approval, reason = _unapproved(one)
+        body = one.item.body
         if approval is Approval.PROPOSED and self.terms[place[0]].first_seen:
-            return Pin(place, found, item.body, Approval.APPROVED, "", found, item.body)
-        return Pin(place, found, item.body, approval, reason)
+            return Pin(place, one.digest, body, Approval.APPROVED, "", one.digest, body)
+        return Pin(place, one.digest, body, approval, reason)
 
-    def _without_look_alikes(self, sightings: list[Sighting]) -> list[Sighting]:
-        """Quarantine newcomers whose wire name is, or reads like, one that is already there."""
-        taken = {
-            (place[1], look): place
-            for place in self.pins
-            if place[0] in self.terms and place[1] in (Kind.TOOL, Kind.PROMPT)
-            for look in self._looks(place)
-        }
-        kept: list[Sighting] = []
-        for sighting in sightings:
-            place = sighting.pin.place
-            if place[1] not in (Kind.TOOL, Kind.PROMPT):
-                kept.append(sighting)
-                continue
-            owners = {taken.setdefault((place[1], look), place) for look in self._looks(place)}
-            rivals = sorted(owners - {place})
-            kept.append(_shadowed(sighting, rivals[0]) if rivals else sighting)
-        return kept
+    def _unless_alike(self, sighting: Sighting, one: Seen, newcomers: LookBook) -> Sighting:
+        """Quarantined, when its wire name is, or reads like, one that was there before."""
+        place = sighting.pin.place
+        was = self.pins.get(place)
+        if was is not None and was.approved_digest:
+            # A glance has been had at it; what cannot be told apart at all is another thing.
+            before = self._looks.alike_before(place)
+            rivals = [other for other in before if self.pins[other].approved_digest]
+        else:
+            rivals = [other for other in self._looks.owners(place[1], one.looks) if other != place]
+        if was is None:
+            rivals = rivals or newcomers.owners(place[1], one.looks)
+            newcomers.add(place, one.looks)
+        return _shadowed(sighting, rivals[0]) if rivals else sighting
 
     def _rebuild(self) -> None:
         known = [p for p in self.pins.values() if p.place[0] in self.terms and not p.gone]
@@ -215,7 +208,10 @@ class Registry:
             )
             for name, terms in self.terms.items()
         }
-        definitions = tuple(self._definition(pin) for pin in known)
+        self._definitions = {pin.place: self._defined(pin) for pin in known}
+        definitions = tuple(definition for _, _, definition in self._definitions.values())
+        used = {d.digest for d in definitions if d.validate is not None}
+        self._validators = {key: v for key, v in self._validators.items() if key in used}
         self.catalogue = Catalogue(self.catalogue.version + 1, definitions, views)
 
     def _instructions(self, server: str) -> Definition | None:
@@ -235,6 +231,13 @@ class Registry:
             except (BadSchema, KeyError):
                 return None  # without a validator the checks refuse the call
         return self._validators[pin.digest]
+
+    def _defined(self, pin: Pin) -> tuple[Pin, Terms, Definition]:
+        """Made anew only when pin or terms are others: a look changes few of many thousands."""
+        terms, made = self.terms[pin.place[0]], self._definitions.get(pin.place)
+        if made is not None and made[0] is pin and made[1] is terms:
+            return made
+        return pin, terms, self._definition(pin)
 
     def _definition(self, pin: Pin) -> Definition:
         server, kind, name = pin.place
@@ -262,46 +265,33 @@ def registered_servers(engine: Engine) -> dict[str, str]:
     return {row.name: row.spec for row in rows if row.origin == REGISTERED}
 
 
-def pin_effect(pin: Pin) -> Effect:
-    server, kind, name = pin.place
-    values = (
-        server,
-        kind,
-        name,
-        pin.digest,
-        pin.body,
-        pin.approval,
-        pin.reason,
-        pin.approved_digest,
-        pin.approved_body,
-        int(pin.gone),
-    )
-    return "REPLACE INTO definitions VALUES (?,?,?,?,?,?,?,?,?,?)", values
-
-
 def server_effect(name: str, origin: str, spec: str, *, suspended: bool) -> Effect:
-    return "REPLACE INTO servers VALUES (?,?,?,?)", (name, origin, spec, int(suspended))
+    return keep("servers", (name, origin, spec, int(suspended)))
 
 
-def _unapproved(item: Listed) -> tuple[Approval, str]:
-    reason = item.fault or suspicion(item.body)
-    return (Approval.QUARANTINED, reason) if reason else (Approval.PROPOSED, "")
+def examine(terms: Terms, listed: Sequence[Listed]) -> list[Seen]:
+    """What *terms* take of *listed*, looked at whole: it may take seconds, so not on the loop."""
+    return [_examined(terms, item) for item in listed if terms.takes(item.kind, item.name)]
+
+
+def _examined(terms: Terms, item: Listed) -> Seen:
+    doubt, validator = item.fault or suspicion(item.body), None
+    if item.kind is Kind.TOOL and not doubt:
+        try:
+            validator = compile_schema(json.loads(item.body).get("inputSchema", {}))
+        except BadSchema as err:
+            doubt = f"the input schema cannot be used: {err}"
+    looks = looks_of(terms.prefix, item.kind, item.name)
+    return Seen(item, digest(item.body), doubt, looks, validator)
+
+
+def _unapproved(one: Seen) -> tuple[Approval, str]:
+    return (Approval.QUARANTINED, one.doubt) if one.doubt else (Approval.PROPOSED, "")
 
 
 def _shadowed(sighting: Sighting, owner: Place) -> Sighting:
     reason = f"its name is, or reads like, the one of {owner[1]}/{owner[0]}/{owner[2]}"
     pin = replace(sighting.pin, approval=Approval.QUARANTINED, reason=reason)
+    if sighting.what == "definition.seen":  # first sight approves nothing of it, now or later
+        pin = replace(pin, approved_digest="", approved_body=b"")
     return replace(sighting, pin=pin)
-
-
-def _pin(row: DefinitionRow) -> Pin:
-    return Pin(
-        place=(row.server, Kind(row.kind), row.name),
-        digest=row.digest,
-        body=row.body,
-        approval=Approval(row.approval),
-        reason=row.reason,
-        approved_digest=row.approved_digest,
-        approved_body=row.approved_body,
-        gone=bool(row.gone),
-    )

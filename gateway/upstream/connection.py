@@ -33,6 +33,10 @@ class State(Enum):
     CLOSED = "closed"
 
 
+# Reading a member off an Enum class costs as much as a look-up.
+_IDLE, _BUSY, _CLOSED = State.IDLE, State.BUSY, State.CLOSED
+
+
 class Pool(Protocol):
     """Whom a connection tells what became of it; called from its protocol callbacks."""
 
@@ -99,14 +103,14 @@ class Connection(asyncio.Protocol):
 
     def usable(self) -> bool:
         """Whether a request sent now meets a connection that the peer has kept open and silent."""
-        if self.state is not State.IDLE or self._loop.time() - self._idle_since > self._idle_s:
+        if self.state is not _IDLE or self._loop.time() - self._idle_since > self._idle_s:
             return False
         return not self._poll.poll(0)  # the end of the peer may be in the kernel, unread by us
 
     def send(self, exchange: Exchange, request: bytes) -> None:
         """Send one whole request in one write. From here on the upstream may have seen it."""
         self._reset(exchange)
-        self.state = State.BUSY
+        self.state = _BUSY
         exchange.sent = True
         self._transport.write(request)
 
@@ -136,7 +140,7 @@ class Connection(asyncio.Protocol):
         self._poll.register(transport.get_extra_info("socket").fileno(), wanted)
 
     def data_received(self, data: bytes) -> None:
-        if self.state not in {State.BUSY, State.DRAINING}:
+        if self.state is not _BUSY and self.state is not State.DRAINING:
             self.close()  # nobody asked: it must not become the answer to the next request
             return
         seen_bytes = self._seen_bytes
@@ -266,7 +270,7 @@ class Connection(asyncio.Protocol):
                 self._exchange = None
 
     def _finish(self) -> None:
-        if self.state is State.CLOSED:
+        if self.state is _CLOSED:
             return
         if self._exchange is not None:
             self.end(broken("the response ended without an answer"))
@@ -277,7 +281,7 @@ class Connection(asyncio.Protocol):
                 self._drain_timer.cancel()
                 self._drain_timer = None
             self._idle_since = self._loop.time()
-            self.state = State.IDLE
+            self.state = _IDLE
             self._pool.freed(self)
 
     def end(self, failure: UpstreamFailed) -> None:

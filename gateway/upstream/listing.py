@@ -14,7 +14,8 @@ from gateway.upstream.message import METHOD_NOT_FOUND, broken, decode_members, e
 MAX_PAGES = 100
 MAX_DEFINITIONS = 5_000
 MAX_LISTING_BYTES = 33_554_432
-MAX_NAME_CHARS = 2_048
+MAX_NAME_CHARS = {Kind.TOOL: 128, Kind.PROMPT: 128}  # what is called by name
+MAX_URI_CHARS = 2_048
 
 Ask = Callable[[str, Mapping[str, bytes]], Awaitable[Outcome]]  # method, params -> outcome
 
@@ -149,7 +150,7 @@ def read_entry(kind: Kind, name_key: str, raw: msgspec.Raw) -> Listed:
     except msgspec.MsgspecError:
         fault = f"it is not an object with a text as {name_key}"
         return Listed(kind, "", body[:MAX_DEFINITION_BYTES], fault)
-    if not name or len(name) > MAX_NAME_CHARS:
+    if not name or len(name) > MAX_NAME_CHARS.get(kind, MAX_URI_CHARS):
         return Listed(kind, "", body[:MAX_DEFINITION_BYTES], f"its {name_key} is empty or too long")
     if len(body) > MAX_DEFINITION_BYTES:
         fault = f"it has {len(body)} bytes, more than {MAX_DEFINITION_BYTES}"

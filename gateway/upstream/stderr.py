@@ -28,6 +28,7 @@ class StderrLog:
         self._secrets = tuple(p.encode() for p in parts if len(p) >= _MIN_SECRET_CHARS)
         self._log = log
         self._monotonic = monotonic
+        self.last = ""  # the newest line that was not blank, as the log would show it
         self._line = b""
         self._skipping = False  # the rest of a line that was cut
         self._window_began_s = monotonic()
@@ -61,6 +62,9 @@ class StderrLog:
 
     def _write(self) -> None:
         line, self._line = self._line, b""
+        for secret in self._secrets:
+            line = line.replace(secret, b"[secret]")
+        self.last = escape(line)
         now_s = self._monotonic()
         if now_s - self._window_began_s > WINDOW_S:
             if self._suppressed:
@@ -70,9 +74,7 @@ class StderrLog:
         if self._lines > MAX_LINES:
             self._suppressed += 1
             return
-        for secret in self._secrets:
-            line = line.replace(secret, b"[secret]")
-        self._log.info("upstream_stderr", server=self._server, line=escape(line))
+        self._log.info("upstream_stderr", server=self._server, line=self.last)
 
     def _report(self) -> None:
         self._log.warning("upstream_stderr_cut", server=self._server, lines=self._suppressed)

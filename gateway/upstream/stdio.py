@@ -58,6 +58,7 @@ class StdioConnector:
         self._not_before_s = 0.0  # in the time of the event loop
         self._dropped = 0
         self._bad_lines = 0
+        self._stderr: StderrLog | None = None  # of the newest child
 
     # -- Connector -----------------------------------------------------------
 
@@ -143,14 +144,22 @@ class StdioConnector:
                 with anyio.CancelScope(shield=True):
                     await session.child.end()
         except UpstreamFailed as err:
-            failure = err
+            failure = self._with_last_words(err)
         self._after(session, failure)
 
     async def _spawn(self, session: Session) -> None:
         loop = asyncio.get_running_loop()
         spec, transport = self._spec, self._transport
         stderr = StderrLog(spec.name, transport.env.values(), self._log, loop.time)
+        self._stderr = stderr
         await spawn(transport, spec.max_result_bytes + LINE_FRAMING_BYTES, session, stderr)
+
+    def _with_last_words(self, failure: UpstreamFailed) -> UpstreamFailed:
+        """The failure of a start, with the line that most often says why."""
+        last = self._stderr.last if self._stderr else ""
+        if not last:
+            return failure
+        return UpstreamFailed(failure.code, f"{failure.sentence}; it said: {last}")
 
     async def _serve(self, session: Session) -> None:
         """Negotiate and be there for calls. Raises: UpstreamFailed: no conversation came about."""

@@ -239,3 +239,39 @@ async def test_the_policy_folder_is_applied_whole_or_not_at_all(home: Household)
         done = await desk.operate(AUTHOR, "policy.apply", {})
         assert done["changed"]
         assert done["version"] == house.policies.current.version
+
+
+async def test_a_removed_agent_is_forgotten_and_its_keys_are_revoked_with_it(
+    home: Household,
+) -> None:
+    async with home.open() as (house, desk):
+        before = house.policies.current.version
+        await desk.operate(AUTHOR, "agent.add", {"name": "bot", "roles": ["reader"]})
+        issued = await desk.operate(AUTHOR, "key.issue", {"agent": "bot"})
+        done = await desk.operate(AUTHOR, "agent.remove", {"name": "bot"})
+        assert done["revoked"] == [issued["id"]]
+        assert house.identity.authenticate(issued["key"], house.ledger.log.stamp()) is None
+        assert (changes(house)[-1].what, house.policies.current.version) == ("agent.remove", before)
+    async with home.open() as (house, desk):
+        assert house.identity.agents == {}
+        await desk.operate(AUTHOR, "agent.add", {"name": "bot"})
+        assert house.identity.authenticate(issued["key"], house.ledger.log.stamp()) is None
+    home.do("audit", "verify")
+
+
+async def test_a_declared_agent_is_not_removed_by_command(home: Household) -> None:
+    home.write('[agents.bot]\nroles = ["reader"]\n')
+    async with home.open() as (house, desk):
+        with pytest.raises(OperationRefused) as caught:
+            await desk.operate(AUTHOR, "agent.remove", {"name": "bot"})
+        assert caught.value.exit_code is Exit.CONFLICT
+        assert "bot" in house.identity.agents
+
+
+async def test_an_agent_that_was_removed_may_be_declared_later(home: Household) -> None:
+    async with home.open() as (_, desk):
+        await desk.operate(AUTHOR, "agent.add", {"name": "bot"})
+        await desk.operate(AUTHOR, "agent.remove", {"name": "bot"})
+    home.write("[agents.bot]\n")
+    async with home.open() as (house, _):
+        assert not house.identity.agents["bot"].disabled

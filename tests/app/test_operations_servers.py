@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ from gateway.app.operations.administration import Administration
 from gateway.domain.definition import Listed, canonical
 from gateway.domain.model import Approval, Kind
 from gateway.domain.operator import Exit, OperationRefused
-from gateway.store.registry import Pin
+from gateway.store.pins import Pin
 from gateway.store.writer import Write
 from gateway.upstream.listing import Introduction, Listing
 from tests.cli.household import Household, tool
@@ -279,3 +280,62 @@ async def test_looking_at_a_server_does_not_hold_up_administration(home: Househo
             await desk.operate(AUTHOR, "agent.add", {"name": "bot"})
         testing.cancel()
         await asyncio.wait([testing])
+
+
+async def test_a_removed_server_is_gone_and_comes_back_without_its_approvals(
+    home: Household,
+) -> None:
+    home.lists(tool("add"), tool("sub"))
+    async with home.open() as (house, desk):
+        await added(home, desk)
+        await desk.operate(AUTHOR, "tool.approve", named(house, "add"))
+        done = await desk.operate(AUTHOR, "server.remove", {"name": "shelf"})
+        assert done == {"name": "shelf", "dropped": 2}
+        assert house.servers == {}
+        assert house.upstreams.health() == {}
+        assert house.registry.catalogue.listing(Kind.TOOL) == ()
+        assert (await refused(desk, "server.test", {"name": "shelf"})).exit_code is Exit.NO
+    async with home.open() as (house, desk):
+        assert house.servers == {}
+        await added(home, desk)
+        assert pin(house, "add").approval is Approval.QUARANTINED
+        assert pin(house, "sub").approval is Approval.PROPOSED
+        assert (await desk.operate(AUTHOR, "tool.approve", named(house, "add")))["changed"]
+    async with home.open() as (house, _):
+        assert [d.name for d in house.registry.catalogue.listing(Kind.TOOL)] == ["add"]
+    home.do("audit", "query", "what:server.remove", "subject:server/shelf")
+    home.do("audit", "verify")
+
+
+async def test_a_declared_server_is_not_removed_by_command(home: Household) -> None:
+    home.write(f"[servers.shelf]\ncommand = {home.shelf}\n".replace("'", '"'))
+    async with home.open() as (house, desk):
+        no = await refused(desk, "server.remove", {"name": "shelf"})
+        assert (no.exit_code, "out of the file" in no.fix) == (Exit.CONFLICT, True)
+        assert set(house.servers) == {"shelf"}
+
+
+async def test_a_restarted_server_is_a_new_process(home: Household) -> None:
+    home.lists(tool("add"))
+    async with home.open() as (house, desk):
+        await added(home, desk)
+        first = house.upstreams.health()["shelf"].connector
+        assert (await desk.operate(AUTHOR, "server.restart", {"name": "shelf"}))["restarted"]
+        assert house.upstreams.health()["shelf"].connector["state"] == "down"
+        await desk.operate(AUTHOR, "server.test", {"name": "shelf"})
+        assert house.upstreams.health()["shelf"].connector == first
+
+
+async def test_why_a_server_cannot_be_reached_is_kept_and_told_by_its_name(
+    home: Household,
+) -> None:
+    script = "import sys; sys.stderr.write('no licence found\\n'); sys.exit(3)"
+    async with home.open() as (_, desk):
+        table = {"command": [sys.executable, "-S", "-c", script]}
+        await desk.operate(AUTHOR, "server.add", {"name": "paid", "table": table})
+        no = await refused(desk, "server.test", {"name": "paid"})
+        assert no.what.startswith("server paid: ")
+        assert no.what.endswith("no licence found")
+        assert "customhouse server test paid" in no.fix
+        failures = (await desk.operate(AUTHOR, "server.health", {}))["failures"]
+        assert "no licence found" in failures["paid"]

@@ -122,8 +122,22 @@ SAMPLES: dict[str, entries.Entry] = {
         digest="56" * 32,
         prior="78" * 32,
     ),
+    "change of rows": entries.Change(
+        i=8,
+        t=AT_US,
+        what="definition.many",
+        author="s0123456789abcdef",
+        subject="o0123456789abcdef",
+        rows={"o0123456789abcdef": "9a" * 32, "o00000000000000ff": "bc" * 32},
+    ),
 }
 
+_hex = "0123456789abcdef"
+_rows = st.dictionaries(
+    st.text(_hex, min_size=16, max_size=16).map("o".__add__),
+    st.text(_hex, min_size=64, max_size=64),
+    max_size=4,
+)
 _plain = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E, exclude_characters='"\\'))
 _whole = st.integers(0, 10**16 - 1)
 _amounts = st.builds(Amounts, _whole, _whole, _whole)
@@ -216,6 +230,7 @@ ANY_ENTRY: st.SearchStrategy[entries.Entry] = st.one_of(
         digest=_plain,
         prior=_plain,
         note=_plain,
+        rows=_rows,
         **_when,
     ),
 )

@@ -161,6 +161,28 @@ def test_what_is_not_the_one_form_is_no_entry_for_either_reader(body: bytes) -> 
     assert grammar.read(b"intent", body) is None
 
 
+OF_ROWS = encode(SAMPLES["change of rows"])
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        pytest.param(b'"o0123456789abcdef":', b'"k":', id="a key that looks like a field"),
+        pytest.param(b'"o0123456789abcdef":', b'"s0123456789abcdef":', id="no subject"),
+        pytest.param(b'"o00000000000000ff":', b'"o0123456789abcdef":', id="one row twice"),
+        pytest.param(b'"o00000000000000ff":', b'"offffffffffffffff":', id="rows not sorted"),
+        pytest.param(b"9a9a", b"9A9A", id="capitals"),
+        pytest.param(b"9a9a", b"9a", id="a short digest"),
+    ],
+)
+def test_rows_of_a_change_have_one_form_for_either_reader(old: bytes, new: bytes) -> None:
+    body = OF_ROWS.replace(old, new, 1)
+    assert body != OF_ROWS
+    with pytest.raises(BadEntry):
+        decode(body)
+    assert grammar.read(b"change", body) is None
+
+
 @pytest.mark.parametrize(
     "text",
     ["caf\u00e9", "\u202e", 'quote "', "back\\slash", "new\nline", "\x00", "\x7f", "\U0001f600"],

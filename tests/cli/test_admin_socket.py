@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import stat
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -18,6 +19,7 @@ import pytest
 
 from gateway.domain.operator import Exit, OperationRefused
 from gateway.edge import admin
+from gateway.edge.lineage import descends_from
 from tests.cli.household import listens
 
 pytestmark = pytest.mark.anyio
@@ -280,3 +282,31 @@ async def test_another_user_is_refused_whatever_the_mode_of_the_socket(
         refused = json.loads(answer)["refused"]
         assert refused["exit_code"] == Exit.NOT_OPERATOR
         assert str(NOBODY) in refused["what"]
+
+
+async def test_a_child_of_the_gateway_does_not_administer_it(tmp_path: Path) -> None:
+    """Also a grandchild whose parent is alive; the one who serves here is this very process."""
+    knock = (
+        "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); "
+        "print(s.makefile().readline())"
+    )
+    through = "import subprocess, sys; subprocess.run([sys.executable, '-c', *sys.argv[1:]])"
+    desk = Desk()
+    async with serving(tmp_path, desk) as path:
+        with admin.address(path) as place:
+            for command in (["-c", knock], ["-c", through, knock]):
+                child = await asyncio.create_subprocess_exec(
+                    sys.executable, *command, place, stdout=asyncio.subprocess.PIPE
+                )
+                async with asyncio.timeout(20):
+                    said, _ = await child.communicate()
+                refused = json.loads(said)["refused"]
+                assert refused["exit_code"] == 4
+                assert "does not administer" in refused["what"]
+    assert desk.done == []
+
+
+def test_who_descends_from_whom() -> None:
+    assert descends_from(os.getpid(), os.getppid()) is True
+    assert descends_from(os.getppid(), os.getpid()) is False
+    assert descends_from(2**22 + 1, os.getpid()) is None  # above the highest pid there can be

@@ -78,7 +78,7 @@ def test_a_call_is_shown_from_end_to_end_by_the_beginning_of_its_id(busy: Househ
     assert (outcome["status"], outcome["charged"]["calls"]) == ("ok", 1)
     assert "status" not in intent
     assert SECRET not in json.dumps(shown)
-    assert busy.refusal("audit", "show", whole[:3])["exit_code"] == 2  # more than one begins so
+    assert busy.refusal("audit", "show", whole[:3])["exit_code"] == 6  # more than one begins so
 
 
 def test_payloads_are_opened_with_the_key_and_each_look_is_an_entry(busy: Household) -> None:
@@ -228,3 +228,29 @@ def test_verify_needs_the_right_key(
     assert busy.run("audit", "verify", "--vkey", str(key)).exit_code == 1
     key.write_text("not a key\n")
     assert busy.refusal("audit", "verify", "--vkey", str(key))["exit_code"] == 3
+
+
+def test_a_refusal_of_a_known_tool_is_found_by_its_name(busy: Household) -> None:
+    for agent, name, code in (
+        ("bot", "pay", "invalid_arguments"),
+        ("guest", "fail", "forbidden"),
+    ):
+        (row,) = busy.ask("audit", "query", f"tool:shelf/{name}", f"code:{code}")
+        assert (row["agent"], row["object"]) == (agent, f"tool/shelf/{name}")
+
+
+def test_a_name_that_was_invented_is_not_repeated(busy: Household) -> None:
+    busy.run("tool", "call", "--as", "bot", "shelf/invented")
+    (row,) = busy.ask("audit", "query", "code:unknown_object")
+    assert row["object"] == "tool/?"
+
+
+def test_the_deciding_rule_is_shown_with_its_place_and_text(busy: Household) -> None:
+    whole = call_id(busy, "kind:call")
+    intent = busy.ask("audit", "show", whole)["entries"][0]
+    assert intent["rule_place"] == "policy.csv:1"
+    assert intent["rule_text"] == "p, clerk, default, tool/shelf/*, call, -, allow"
+    busy.policy("p, clerk, default, tool/other/*, call, -, allow")
+    busy.do("policy", "apply")
+    assert "rule policy.csv:1" in busy.do("audit", "query", "kind:call")
+    assert "tool/shelf/*" in busy.do("audit", "show", whole)  # as it was when it decided

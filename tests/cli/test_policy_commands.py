@@ -113,7 +113,6 @@ def test_an_agent_sees_what_it_may_use(busy: Household) -> None:
 @pytest.mark.parametrize(
     "asked",
     [
-        pytest.param(["nobody", "shelf/pay"], id="no such agent"),
         pytest.param(["bot", "pay"], id="no object"),
         pytest.param(["bot", "shelf/pay", "--act", "fly"], id="no such act"),
         pytest.param(["bot", "shelf/pay", "--arguments", "[1]"], id="arguments that are a list"),
@@ -122,6 +121,24 @@ def test_an_agent_sees_what_it_may_use(busy: Household) -> None:
 )
 def test_a_question_that_makes_no_sense_is_a_usage_error(busy: Household, asked: list[str]) -> None:
     assert busy.refusal("policy", "can-i", *asked)["exit_code"] == 2
+
+
+def test_an_object_is_named_as_it_is_on_mcp(busy: Household) -> None:
+    busy.do("policy", "can-i", "bot", "shelf_pay")
+    assert "tool/shelf/pay" in busy.do("policy", "explain", "bot", "shelf_pay")
+
+
+@pytest.mark.parametrize("command", ["check", "test", "apply"])
+def test_without_a_policies_folder_it_is_said_how_to_make_one(
+    busy: Household, command: str
+) -> None:
+    shutil.rmtree(busy.folder / "policies")
+    busy.write()
+    shutil.rmtree(busy.folder / "policies")
+    settings = busy.folder / "customhouse.toml"
+    settings.write_text(settings.read_text().replace('policies = "./policies"\n', ""))
+    no = busy.refusal("policy", command)
+    assert (no["exit_code"], "customhouse init" in no["fix"]) == (3, True)
 
 
 def test_before_a_gateway_ever_ran_the_files_answer(home: Household) -> None:

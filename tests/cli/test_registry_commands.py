@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 
@@ -163,4 +164,37 @@ def test_budgets_show_what_calls_left(shelf: Household) -> None:
     shelf.do("tool", "call", "--as", "bot", "shelf/sub")
     (row,) = shelf.ask("budget", "show")
     assert (row["level"], row["charged"], row["held"], row["left"]) == ("agent", 1, 0, 4)
-    assert shelf.ask("budget", "show", "other") == []
+    assert shelf.refusal("budget", "show", "other")["exit_code"] == 1
+
+
+def test_a_server_that_cannot_be_reached_is_listed_so_with_the_reason(home: Household) -> None:
+    home.write('[servers.paid]\ncommand = ["/nonexistent/program"]\n')
+
+    async def looked() -> tuple[str, str]:
+        async with home.served() as house:
+            await house.discovery.try_refresh("paid")
+            rows = json.loads(await asyncio.to_thread(home.do, "server", "list", "--json"))
+            return rows[0]["state"], rows[0]["failure"]
+
+    state, failure = asyncio.run(looked())
+    assert state == "unreachable"
+    assert "/nonexistent/program" in failure
+    assert home.ask("server", "list")[0]["state"] == "serving"  # nobody runs who has tried
+
+
+def test_what_is_removed_by_command_is_gone(shelf: Household) -> None:
+    shelf.do("agent", "add", "bot")
+    shelf.do("key", "issue", "bot")
+    assert "1 of its keys" in shelf.do("agent", "remove", "bot")
+    assert "removed server shelf" in shelf.do("server", "remove", "shelf")
+    assert shelf.ask("server", "list") == shelf.ask("agent", "list") == []
+
+
+def test_a_role_it_does_not_hold_is_not_said_to_be_held(shelf: Household) -> None:
+    shelf.do("agent", "add", "bot")
+    assert "has: no roles (nothing changed)" in shelf.do("agent", "withdraw", "bot", "clerk")
+
+
+def test_what_a_server_says_of_itself_is_called_instructions(home: Household) -> None:
+    home.lists(instructions="be kind")
+    assert "server/shelf/ (instructions)" in home.do("server", "add", "shelf", "--", *home.shelf)

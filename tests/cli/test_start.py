@@ -114,6 +114,37 @@ def test_init_overwrites_nothing_and_adds_nothing_to_a_policy_that_is_there(
     assert list((tmp_path / "policies").iterdir()) == []
 
 
+def test_init_honours_the_name_of_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(main, ["init", "--config", "sub/foo.toml"])
+    assert done.exit_code == 0
+    assert (tmp_path / "sub" / "foo.toml").exists()
+    assert (tmp_path / "sub" / "policies" / "policy.csv").exists()
+    assert not (tmp_path / "customhouse.toml").exists()
+    assert "next: customhouse serve --config sub/foo.toml" in done.stderr
+
+
+def test_what_comes_next_works_from_where_one_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(main, ["init", "sub/deeper"])
+    assert "next: cd sub/deeper && customhouse serve" in done.stderr
+
+
+def test_a_command_founds_no_gateway_where_somebody_strayed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CUSTOMHOUSE_CONFIG", raising=False)
+    done = CliRunner().invoke(main, ["agent", "add", "bot"])
+    assert done.exit_code == 3
+    assert "customhouse init" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_config_show_says_where_each_value_comes_from(home: Household) -> None:
     home.write('[servers.docs]\nurl = "https://docs.example/mcp?key=s3cret"\nauth = "env:TOKEN"\n')
     home.environ["TOKEN"] = "s3cret"
@@ -128,6 +159,29 @@ def test_config_check_names_a_secret_that_is_not_there(home: Household) -> None:
     result = home.run("config", "check")
     assert result.exit_code == 3
     assert "server docs: env:NO_SUCH_TOKEN is not set" in result.stderr
+
+
+def test_config_check_warns_of_what_cannot_be_started(home: Household) -> None:
+    (home.folder / "mine").mkdir()
+    (home.folder / "mine" / "desk.py").write_text("raise SystemExit('it was imported')\n")
+    (home.folder / "mine" / "__init__.py").write_text("raise SystemExit('it was imported')\n")
+    home.write(
+        '[servers.gone]\ncommand = ["no-such-program-here"]\n'
+        '[servers.lost]\npython = "python:mine.lost"\ncwd = "."\n'
+        '[servers.desk]\npython = "python:mine.desk"\ncwd = "."\n'
+        f'[servers.there]\ncommand = ["{sys.executable}"]\n'
+    )
+    warnings = home.ask("config", "check")["warnings"]
+    assert [warning.partition(":")[0] for warning in warnings] == [
+        "servers.gone.command",
+        "servers.lost.python",
+    ]
+
+
+def test_a_key_that_is_not_there_is_told_with_its_agent(home: Household) -> None:
+    home.write('[agents.bot]\nkey = "env:NO_SUCH_KEY"\n')
+    result = home.run("config", "check")
+    assert (result.exit_code, "agent bot: env:NO_SUCH_KEY is not set" in result.stderr) == (3, True)
 
 
 def test_without_a_configuration_the_gateway_listens_on_loopback_only(
@@ -156,15 +210,41 @@ def test_serving_without_a_configuration_denies_all_and_says_what_to_type_next(
 
 
 @pytest.mark.slow
-def test_a_port_that_is_taken_is_a_conflict(
+def test_a_port_that_is_taken_is_a_conflict_found_before_any_server_is_started(
     home: Household, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    mark = home.folder / "started"
+    home.write(f'[servers.mark]\ncommand = ["touch", "{mark}"]\n')
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
-        monkeypatch.setenv("CUSTOMHOUSE__LISTEN", f"127.0.0.1:{other.getsockname()[1]}")
+        place = f"127.0.0.1:{other.getsockname()[1]}"
+        monkeypatch.setenv("CUSTOMHOUSE__LISTEN", place)
         done = command(home.folder, "serve")
-    assert (done.returncode, "cannot listen" in done.stderr) == (6, True)
+    assert (done.returncode, done.stderr.splitlines()[0]) == (6, f"error: {place} is taken")
+    assert not mark.exists()
+
+
+@pytest.mark.slow
+def test_an_address_of_another_machine_is_not_listened_on(
+    home: Household, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUSTOMHOUSE__LISTEN", "127.0.0.1:0")
+    home.do("agent", "add", "bot")
+    home.do("key", "issue", "bot")
+    monkeypatch.setenv("CUSTOMHOUSE__LISTEN", "192.0.2.1:8080")
+    done = command(home.folder, "serve")
+    assert (done.returncode, "not an address of this machine" in done.stderr) == (3, True)
+
+
+@pytest.mark.slow
+def test_a_second_gateway_in_one_folder_is_told_of_the_first(home: Household) -> None:
+    with process(home.folder, "serve") as serving:
+        serving.until("customhouse serves")
+        done = command(home.folder, "serve")
+    assert done.returncode == 6
+    assert "a gateway is already serving here" in done.stderr
+    assert "data_dir" in done.stderr
 
 
 @pytest.mark.slow

@@ -180,6 +180,28 @@ def test_a_variable_that_fits_nowhere_is_an_error_that_names_it(
     assert KEY not in str(error)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            '[servers.time]\ncommand = "mcp-server-time"',
+            'not a string; write ["mcp-server-time"]',
+        ),
+        ('[agents.bot]\nroles = "reader"', 'not a string; write ["reader"]'),
+        ('[agents.bot]\nroles = "Sk-4711"', "expected a list of strings, not a string"),
+        ('[servers.t]\ncommand = ["x"]\ntimeout_s = "abc"', 'number of seconds, not "abc"'),
+    ],
+)
+def test_a_value_of_another_kind_is_told_what_it_is(folder: Path, text: str, said: str) -> None:
+    error = refused(folder, text)
+    assert error.what.endswith(said)
+
+
+def test_a_variable_that_is_no_number_is_told_so(folder: Path) -> None:
+    error = refused(folder, EXAMPLE, {"CUSTOMHOUSE__SERVERS__DOCS__TIMEOUT_S": "abc"})
+    assert error.what == 'expected a number of seconds, not "abc"'
+
+
 def test_a_variable_that_could_mean_two_names_is_refused(folder: Path) -> None:
     error = refused(folder, "[agents.a-b]\n[agents.a_b]", {"CUSTOMHOUSE__AGENTS__A_B__TEAM": "t"})
     assert "two names" in str(error)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.domain.names import collisions, is_name, likenesses, skeleton, wire_name
+from gateway.domain.names import blur, collisions, is_name, likenesses, skeleton, wire_name
 
 
 def digest(text: str) -> str:
@@ -110,6 +110,52 @@ def test_ordinary_different_names_are_not_taken_for_each_other(one: str, other: 
 def test_a_collision_names_all_who_take_part_and_nobody_else() -> None:
     found = collisions(["pay", "refund", "p\u0430y", "PAY", "list"])
     assert found == (("PAY", "pay", "p\u0430y"),)
+
+
+@pytest.mark.parametrize(
+    "alike",
+    [
+        "Iist_files",
+        "iist_files",
+        "list_fiIes",
+        "1ist_files",
+        "list__files",
+        "_list_files_",
+        "LIST-FILES",
+        "l\u0456st_f\u0456les",
+    ],
+)
+def test_at_a_glance_it_is_list_files(alike: str) -> None:
+    assert blur(alike) == blur("list_files")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("bum", "burn"), ("modem", "modern"), ("write", "vvrite"), ("v1", "vi")]
+)
+def test_at_a_glance_they_are_one(one: str, other: str) -> None:
+    assert blur(one) == blur(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("get_item", "get_items"),
+        ("list1", "list2"),
+        ("read_file", "read_files"),
+        ("get_user", "set_user"),
+        ("create", "created"),
+        ("getItem", "get_item"),
+        ("a_b", "ab"),
+    ],
+)
+def test_ordinary_names_stay_apart_at_a_glance(one: str, other: str) -> None:
+    assert blur(one) != blur(other)
+
+
+@given(st.text(st.characters(max_codepoint=0x7F), max_size=40))
+def test_the_short_way_of_plain_names_is_the_long_way(name: str) -> None:
+    # A combining mark makes the name take the long way, which leaves the mark out.
+    assert skeleton(name) == skeleton(name + "\u0301")
 
 
 @given(st.text(max_size=40))

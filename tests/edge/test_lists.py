@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
@@ -122,11 +123,36 @@ async def test_a_cursor_of_another_list_is_refused() -> None:
     async with stand.open() as alice:
         cursor = (await alice.ask("tools/list")).result["nextCursor"]
         stand.catalogue = catalogue(stand.catalogue.definitions, version=2)
-        for stale in (cursor, "x", "", 7, "W10=", "bnVsbA=="):
+        nested = base64.urlsafe_b64encode(b"[" * 200_000).decode()
+        unmarked = ("1000", "1000.", "1000." + "0" * 32, "\u0661000." + "0" * 32, "9" * 300)
+        for stale in (cursor, "x", "", 7, "W10=", "bnVsbA==", nested, nested[:200], *unmarked):
             answer = await alice.ask("tools/list", {"cursor": stale})
             assert answer.status == 400
             assert answer.error["code"] == -32602
     assert set(stand.pipeline.refusals) == {"bad_cursor"}
+
+
+async def test_a_cursor_reveals_no_revision_and_is_good_for_its_caller_and_list_only() -> None:
+    stand = Stand()
+    many = [tool("many", f"t{number:05d}") for number in range(1_001)]
+    async with stand.open() as alice:
+        cursors = []
+        for version in (41_207, 41_208):
+            stand.catalogue = catalogue(many, version=version)
+            cursors.append((await alice.ask("tools/list")).result["nextCursor"])
+        first, mark = cursors[1].split(".")
+        assert first == "1000"
+        assert bytes.fromhex(mark)
+        assert cursors[0] != cursors[1]
+        assert "result" in (await alice.ask("tools/list", {"cursor": cursors[1]})).json
+        for who, method in (
+            (Knocker(stand.border, "bob-key"), "tools/list"),
+            (alice, "prompts/list"),
+        ):
+            assert (await who.ask(method, {"cursor": cursors[1]})).error["code"] == -32602
+    other = Stand(catalogue=stand.catalogue)
+    async with other.open() as alice:
+        assert (await alice.ask("tools/list")).result["nextCursor"] != cursors[1]
 
 
 async def test_the_cache_is_bounded() -> None:

@@ -265,3 +265,19 @@ async def test_a_fault_says_nothing_of_what_broke(
     said = capsys.readouterr()
     assert "hunter2" not in said.out + said.err
     assert "edge_fault" in said.out
+
+
+@pytest.mark.parametrize(
+    "name", ["com.example/more", "io.modelcontextprotocol/clientInfo", "progressToken"]
+)
+async def test_what_travels_beside_the_arguments_is_bounded(name: str) -> None:
+    """It is neither metered nor committed to: an agent could send a book to a server in it."""
+    stand = Stand()
+    async with stand.open() as alice:
+        answer = await alice.call("time_now", **{name: "x" * 8_192})
+        assert answer.status == 400
+        assert answer.error["code"] == -32602
+        assert "8192" in answer.error["message"]
+        assert stand.pipeline.governed == []
+        assert (await alice.call("time_now", **{"com.example/more": "x" * 7_000})).status == 200
+    assert stand.pipeline.refusals == ["bad_params"]

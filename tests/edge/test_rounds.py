@@ -80,6 +80,18 @@ async def test_a_state_begins_one_round_only() -> None:
         assert (await alice.ask("tools/call", again)).error["code"] == -32602
 
 
+async def test_a_state_whose_call_was_made_is_spent_though_its_outcome_was_not_written() -> None:
+    stand = Stand()
+    stand.pipeline.upstream = _asking
+    async with stand.open() as alice:
+        token = (await alice.call("time_now")).result["requestState"]
+        again = {"name": "time_now", "arguments": {}, "requestState": token, "inputResponses": {}}
+        stand.pipeline.refusing = lambda _: Refused(BY_ID["outcome_unwritten"])
+        assert (await alice.ask("tools/call", again)).status == 503
+        stand.pipeline.refusing = lambda _: None
+        assert (await alice.ask("tools/call", again)).error["code"] == -32602
+
+
 async def test_somebody_elses_state_is_refused() -> None:
     stand = Stand()
     stand.pipeline.upstream = _asking

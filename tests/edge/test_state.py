@@ -8,9 +8,11 @@ import pytest
 
 from gateway.domain.model import Act, Call, CallClass, Kind, Principal
 from gateway.domain.refusal import Refused
+from gateway.edge import state
 from gateway.edge.state import LIFETIME_US, MAX_ROUNDS, States
 from tests.edge.fakes import ALICE, BOB, NOW_US, STATE_KEY, tool
 
+EPOCH = "this process"
 CALL = Call(
     id="FIRST",
     principal=ALICE,
@@ -29,27 +31,27 @@ UPSTREAM_STATE = '{"é":["opaque",1.10]}'.encode()
 
 def _open(token: object, call: Call = RETRY, at_us: int = NOW_US, key: bytes = STATE_KEY) -> str:
     try:
-        begun = States(key).open(token, call, at_us)
+        begun = States(key, EPOCH).open(token, call, at_us)
     except Refused as refused:
         return refused.refusal.id
     return f"{begun.call_id} {begun.number}"
 
 
 def test_a_round_goes_on_under_the_first_id_with_the_state_of_the_upstream() -> None:
-    states = States(STATE_KEY)
+    states = States(STATE_KEY, EPOCH)
     begun = states.open(states.seal(CALL, UPSTREAM_STATE, NOW_US), RETRY, NOW_US)
     assert (begun.call_id, begun.number, begun.state) == ("FIRST", 2, UPSTREAM_STATE)
 
 
 def test_an_upstream_without_a_state_has_rounds_all_the_same() -> None:
-    states = States(STATE_KEY)
+    states = States(STATE_KEY, EPOCH)
     assert states.open(states.seal(CALL, b"", NOW_US), RETRY, NOW_US).state == b""
 
 
 def test_the_caller_can_read_nothing_of_it() -> None:
-    token = States(STATE_KEY).seal(CALL, b'"a secret of the upstream"', NOW_US)
+    token = States(STATE_KEY, EPOCH).seal(CALL, b'"a secret of the upstream"', NOW_US)
     assert "secret" not in token
-    assert token != States(STATE_KEY).seal(CALL, b'"a secret of the upstream"', NOW_US)
+    assert token != States(STATE_KEY, EPOCH).seal(CALL, b'"a secret of the upstream"', NOW_US)
 
 
 _OTHER_DEFINITION = replace(RETRY, definition=tool("time", "now", description="changed"))
@@ -75,17 +77,17 @@ _OTHER_DEFINITION = replace(RETRY, definition=tool("time", "now", description="c
     ],
 )
 def test_it_opens_for_no_other_call(call: Call) -> None:
-    assert _open(States(STATE_KEY).seal(CALL, b"", NOW_US), call) == "bad_state"
+    assert _open(States(STATE_KEY, EPOCH).seal(CALL, b"", NOW_US), call) == "bad_state"
 
 
 def test_the_same_arguments_in_another_order_are_the_same() -> None:
     again = replace(RETRY, arguments={"deep": {"b": [1, 2], "a": 1}, "zone": "UTC"})
-    assert _open(States(STATE_KEY).seal(CALL, b"", NOW_US), again) == "FIRST 2"
+    assert _open(States(STATE_KEY, EPOCH).seal(CALL, b"", NOW_US), again) == "FIRST 2"
 
 
 def test_a_key_that_was_replaced_meanwhile_does_not_end_the_call() -> None:
     again = replace(RETRY, principal=replace(ALICE, credential="key-alice-2"))
-    assert _open(States(STATE_KEY).seal(CALL, b"", NOW_US), again) == "FIRST 2"
+    assert _open(States(STATE_KEY, EPOCH).seal(CALL, b"", NOW_US), again) == "FIRST 2"
 
 
 @pytest.mark.parametrize(
@@ -96,7 +98,7 @@ def test_what_was_never_sealed_does_not_open(token: object) -> None:
 
 
 def test_every_changed_character_is_noticed() -> None:
-    token = States(STATE_KEY).seal(CALL, b'"s"', NOW_US)
+    token = States(STATE_KEY, EPOCH).seal(CALL, b'"s"', NOW_US)
     for place in range(len("ch1."), len(token)):
         other = "A" if token[place] != "A" else "B"
         assert _open(token[:place] + other + token[place + 1 :]) == "bad_state"
@@ -104,18 +106,18 @@ def test_every_changed_character_is_noticed() -> None:
 
 
 def test_another_key_does_not_open_it() -> None:
-    assert _open(States(STATE_KEY).seal(CALL, b"", NOW_US), key=bytes(32)) == "bad_state"
+    assert _open(States(STATE_KEY, EPOCH).seal(CALL, b"", NOW_US), key=bytes(32)) == "bad_state"
 
 
 def test_it_ends_after_ten_minutes_and_does_not_come_from_the_future() -> None:
-    token = States(STATE_KEY).seal(CALL, b"", NOW_US)
+    token = States(STATE_KEY, EPOCH).seal(CALL, b"", NOW_US)
     assert _open(token, at_us=NOW_US + LIFETIME_US) == "FIRST 2"
     assert _open(token, at_us=NOW_US + LIFETIME_US + 1) == "bad_state"
     assert _open(token, at_us=NOW_US - 3_600_000_000) == "bad_state"
 
 
 def test_there_are_at_most_eight_rounds() -> None:
-    states, call = States(STATE_KEY), CALL
+    states, call = States(STATE_KEY, EPOCH), CALL
     for number in range(2, MAX_ROUNDS + 1):
         begun = states.open(states.seal(call, b"", NOW_US), RETRY, NOW_US)
         assert begun.number == number
@@ -124,7 +126,7 @@ def test_there_are_at_most_eight_rounds() -> None:
 
 
 def test_a_state_begins_one_round_only_unless_that_was_refused() -> None:
-    states = States(STATE_KEY)
+    states = States(STATE_KEY, EPOCH)
     token = states.seal(CALL, b"", NOW_US)
     states.spend(token, NOW_US)
     with pytest.raises(Refused):
@@ -134,7 +136,7 @@ def test_a_state_begins_one_round_only_unless_that_was_refused() -> None:
 
 
 def test_spent_states_are_forgotten_when_they_would_not_open_any_more() -> None:
-    states = States(STATE_KEY)
+    states = States(STATE_KEY, EPOCH)
     for second in range(2_000):
         states.spend(f"token {second}", NOW_US + second * 1_000_000)
     assert len(states._spent) <= 700
@@ -143,4 +145,27 @@ def test_spent_states_are_forgotten_when_they_would_not_open_any_more() -> None:
 @pytest.mark.parametrize("key", [b"", b"short", bytes(31), bytes(33)])
 def test_a_key_of_another_length_is_no_key(key: bytes) -> None:
     with pytest.raises(ValueError, match="32 bytes"):
-        States(key)
+        States(key, EPOCH)
+
+
+def test_a_state_of_an_earlier_process_begins_nothing() -> None:
+    """What was spent is not written down: a restart would let every state begin its round again."""
+    before = States(STATE_KEY, "before the restart")
+    token = before.seal(CALL, b"", NOW_US)
+    before.spend(token, NOW_US)
+    with pytest.raises(Refused) as refused:
+        States(STATE_KEY, EPOCH).open(token, RETRY, NOW_US)
+    assert refused.value.refusal.id == "bad_state"
+    assert "restarted" in refused.value.say()
+
+
+def test_no_spent_state_is_forgotten_while_it_is_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "MAX_SPENT", 3)
+    states = States(STATE_KEY, EPOCH)
+    for number in range(3):
+        states.spend(f"token {number}", NOW_US)
+    for token, refusal in (("token 3", "rate_limited"), ("token 0", "bad_state")):
+        with pytest.raises(Refused) as refused:
+            states.spend(token, NOW_US)
+        assert refused.value.refusal.id == refusal
+    states.spend("token 3", NOW_US + 2 * LIFETIME_US)

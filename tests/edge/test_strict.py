@@ -88,6 +88,19 @@ def test_a_body_is_read_as_the_reader_by_hand_reads_it_or_refused_by_both(inner:
         assert repr(ours.params) == repr(by_hand["params"])  # repr: 1, 1.0 and True are not one
 
 
+_ESCAPES = st.sampled_from(
+    [b"\\ud83d", b"\\uDBff", b"\\ude00", b"\\uDC00", b"\\\\", b"\\u0041", b"ud800", b"\\n", b"a", b'\\"']
+)  # fmt: skip
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(_ESCAPES, max_size=7))
+@example([b"\\ud83d", b"\\\\", b"\\ude00"])
+def test_halves_of_pairs_are_refused_and_pairs_are_not(pieces: list[bytes]) -> None:
+    body = WRAPPED % (b'"' + b"".join(pieces) + b'"')
+    assert (_ours(body) is None) == (_by_hand(body) is None), body
+
+
 @settings(max_examples=250, deadline=None)
 @given(_bodies())
 def test_the_raw_bytes_that_are_sent_on_say_what_the_decoded_values_say(inner: bytes) -> None:

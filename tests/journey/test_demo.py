@@ -70,6 +70,7 @@ def told(folder: Path) -> str:
         "one entry removed                          found: removed",
         "two entries swapped                        found:",
         "cut off                 found: truncated",
+        "two names swapped in the table of names    found: renamed",
         "set back to an earlier state     found: truncated",
         "audit query agent:dev-bot",
     ],

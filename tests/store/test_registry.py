@@ -1,13 +1,15 @@
 """Definitions are pinned when first seen; whatever changes afterwards waits for a person."""
 
 import json
+import time
 from typing import Any
 
 import pytest
 
 from gateway.domain.definition import Listed, canonical
 from gateway.domain.model import Approval, Kind
-from gateway.store.registry import Registry, Sighting, Terms
+from gateway.store.pins import Sighting, Terms
+from gateway.store.registry import MAX_PINS, Registry, examine
 
 
 def listed(name: str, fault: str = "", **fields: Any) -> Listed:
@@ -181,3 +183,118 @@ def test_a_suspended_server_lists_nothing() -> None:
     house.set_suspended("desk", True)
     assert house.catalogue.listing(Kind.TOOL) == ()
     assert not house.catalogue.serves("desk")
+
+
+# -- names that can be mistaken ---------------------------------------------------------------------
+
+ALIKE = ("Iist_files", "iist_files", "list_fiIes", "list__files", "1ist_files", "LIST_files")
+
+
+@pytest.mark.parametrize("name", [*ALIKE, "list-files", "l\u0456st_files"])
+def test_what_reads_like_list_files_at_a_glance_is_quarantined(name: str) -> None:
+    house = registry()
+    look(house, listed("list_files"))
+    look(house, listed("list_files"), listed(name))
+    assert approval(house, "list_files") is Approval.APPROVED
+    assert approval(house, name) is Approval.QUARANTINED
+
+
+@pytest.mark.parametrize("pair", [("burn", "bum"), ("write", "vvrite")])
+def test_letters_that_run_together_are_quarantined(pair: tuple[str, str]) -> None:
+    house = registry()
+    look(house, *map(listed, pair))
+    assert approval(house, pair[1]) is Approval.QUARANTINED
+
+
+def test_ordinary_names_are_approved_side_by_side() -> None:
+    house = registry()
+    names = ("get_item", "get_items", "list1", "list2", "read_file", "read_files")
+    look(house, *map(listed, names))
+    assert {approval(house, name) for name in names} == {Approval.APPROVED}
+
+
+def test_a_person_may_approve_what_is_alike_only_at_a_glance() -> None:
+    house = registry()
+    look(house, listed("get_mall"), listed("get_mail"), listed("get-mall"))
+    assert house.shadowed_by(("desk", Kind.TOOL, "get_mail")) is None
+    assert house.shadowed_by(("desk", Kind.TOOL, "get-mall")) is not None
+    place = ("desk", Kind.TOOL, "get_mail")
+    approved = house.approve(place, house.pins[place].digest)
+    assert approved is not None
+    house.apply([approved])
+    look(house, listed("get_mall"))
+    look(house, listed("get_mall"), listed("get_mail"))
+    assert approval(house, "get_mail") is Approval.APPROVED, "the person had a look at it"
+
+
+def test_a_look_alike_is_not_approved_by_leaving_and_coming_back() -> None:
+    house = registry()
+    look(house, listed("list_files"), listed("iist_files"))
+    look(house, listed("list_files"))
+    look(house, listed("list_files"), listed("iist_files"))
+    assert approval(house, "iist_files") is Approval.QUARANTINED
+
+
+def test_a_look_alike_takes_no_tool_away_from_its_server() -> None:
+    house = behind({"desk": Terms("desk", True), "evil": Terms("desk-pay", True)})
+    look(house, listed("pay_out"))
+    look(house, listed("out"), server="evil")
+    look(house)
+    look(house, listed("pay_out"))
+    assert approval(house, "pay_out") is Approval.APPROVED
+    assert approval(house, "out", "evil") is Approval.QUARANTINED
+
+
+# -- more than a server may have --------------------------------------------------------------------
+
+
+def many(prefix: str, count: int) -> list[Listed]:
+    return [listed(f"{prefix}x{n}") for n in range(count)]
+
+
+def test_beyond_its_bound_a_server_has_nothing_new() -> None:
+    house = registry()
+    found = house.weigh("desk", examine(house.terms["desk"], many("a", MAX_PINS + 5)))
+    assert (len(found.sightings), len(found.refused)) == (MAX_PINS, 5)
+    assert found.refused[-1].item.name == f"ax{MAX_PINS + 4}"
+
+
+def test_new_names_every_time_push_out_only_what_nobody_approved() -> None:
+    house = registry(first_seen=False)
+    look(house, listed("kept"))
+    pin = house.approve(("desk", Kind.TOOL, "kept"), house.pins["desk", Kind.TOOL, "kept"].digest)
+    assert pin is not None
+    house.apply([pin])
+    for turn in "abc":
+        look(house, *many(turn, 1500))
+        assert len(house.pins) <= MAX_PINS
+        assert ("desk", Kind.TOOL, f"{turn}x0") in house.pins
+    assert house.pins["desk", Kind.TOOL, "kept"].approved_digest
+    assert ("desk", Kind.TOOL, "ax0") not in house.pins
+
+
+def test_what_was_approved_fills_the_bound_and_stays() -> None:
+    house = registry()
+    for turn in "abc":
+        look(house, *many(turn, 1500))
+    assert len(house.pins) == MAX_PINS
+    assert not any(pin.place[2].startswith("cx") for pin in house.pins.values())
+
+
+def test_five_thousand_tools_are_weighed_in_a_moment() -> None:
+    house = registry()
+    seen = examine(house.terms["desk"], many("\u0430" * 100, 5000))
+    began_s = time.perf_counter()
+    found = house.weigh("desk", seen)
+    house.weigh("desk", seen)
+    taken_s = time.perf_counter() - began_s
+    assert len(found.refused) == 3000
+    assert taken_s < 1.0, "ten times what it takes on a slow machine"
+
+
+def test_an_oversized_definition_never_comes_back_as_the_empty_one() -> None:
+    house = registry()
+    look(house, Listed(Kind.PROMPT, "p", b"{}"))
+    look(house)
+    look(house, Listed(Kind.PROMPT, "p", b"{}", "it has too many bytes"))
+    assert house.pins["desk", Kind.PROMPT, "p"].approval is Approval.QUARANTINED

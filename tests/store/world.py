@@ -144,6 +144,8 @@ class World:
             rescued.set()
 
         def begin(_failed: WriteFailed) -> None:
+            if self.rescue is not None and not self.rescue.done():
+                return  # as the house does: one rescue at a time
             self.rescuer.close()
             self.rescue = asyncio.get_running_loop().create_task(rescue())
 

@@ -110,6 +110,21 @@ async def test_a_broken_entry_is_reported_and_costs_nobody_else(entry: bytes) ->
     assert broken.body == entry
 
 
+async def test_a_name_too_long_to_be_called_has_no_definition() -> None:
+    uri = "file:///" + "x" * 1000
+    lists = {
+        "tools/list": {"tools": [{"name": "t" * 128}, {"name": "t" * 129}]},
+        "prompts/list": {"prompts": [{"name": "p" * 129}]},
+        "resources/list": {"resources": [{"uri": uri, "name": "x"}]},
+    }
+    async with FakeUpstream(server_with(lists)) as server, border(http_spec(server.url)) as house:
+        listing = await house.upstreams.list_definitions("fake")
+    named = {entry.name: entry.fault for entry in listing.definitions if entry.name}
+    assert named == {"t" * 128: "", uri: ""}
+    nameless = [entry.fault for entry in listing.definitions if not entry.name]
+    assert nameless == ["its name is empty or too long"] * 2
+
+
 async def test_an_enormous_definition_is_a_fault_of_its_own() -> None:
     page = {"tools": [{"name": "a", "description": "x" * 300_000}, {"name": "b"}]}
     behave = server_with({"tools/list": page}, {"tools": {}})

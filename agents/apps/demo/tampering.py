@@ -70,6 +70,15 @@ def _cut_the_tail(connection: sqlite3.Connection) -> None:
     connection.execute("DELETE FROM entries WHERE idx > (SELECT MAX(idx) FROM entries) - ?", (CUT,))
 
 
+def _swap_names(connection: sqlite3.Connection) -> None:
+    """Let two callers change places without touching an entry: only the table of names says who."""
+    query = "SELECT id, name FROM pseudonyms WHERE kind = 's' ORDER BY id LIMIT 2"
+    (one, of_one), (other, of_other) = connection.execute(query).fetchall()
+    rename = "UPDATE pseudonyms SET name = ? WHERE id = ?"
+    in_between = ("", one)  # no two may have one name, not even for a moment
+    connection.executemany(rename, (in_between, (of_one, other), (of_other, one)))
+
+
 def _nothing(_connection: sqlite3.Connection) -> None:
     """An older state of the database is whole and signed: nothing needs to be changed in it."""
 
@@ -79,6 +88,7 @@ TAMPERINGS = (
     Tampering("removed", "one entry removed", _remove_one, "removed"),
     Tampering("swapped", "two entries swapped", _swap_two, "reordered"),
     Tampering("cut", f"the last {CUT} entries cut off", _cut_the_tail, "truncated"),
+    Tampering("renamed", "two names swapped in the table of names", _swap_names, "renamed"),
 )
 SET_BACK = Tampering("set-back", "all of it set back to an earlier state", _nothing, "truncated")
 

@@ -20,7 +20,7 @@ from gateway.policy.finding import PolicyInvalid
 from gateway.policy.load import Loaded
 from gateway.policy.load import compile as compile_policy
 from gateway.policy.rules import BINDINGS_FILE, did_you_mean
-from gateway.store.identity import DECLARED, Agent, agent_effect
+from gateway.store.identity import DECLARED, REMOVED, Agent, agent_effect, key_effect
 from gateway.store.writer import Effect
 
 DEFAULT_TENANT = "default"
@@ -71,6 +71,44 @@ async def withdraw(house: House, author: str, given: Mapping[str, Any]) -> Any:
     changed = replace(agent, roles=tuple(r for r in agent.roles if r != role))
     await _take_in(house, "agent.withdraw", author, changed, args.text("reason", ""))
     return {"name": agent.name, "roles": list(changed.roles), "changed": True}
+
+
+async def remove(house: House, author: str, given: Mapping[str, Any]) -> Any:
+    """Forget an agent: its roles go, and its keys are revoked, in one commit."""
+    args = Args(given, "name", "reason")
+    agent = _known(house, args.text("name"))
+    if agent.origin == DECLARED:
+        raise conflict(
+            f"agent {agent.name} is declared in the configuration file",
+            "what a command removed would be back at the next start",
+            f"take it out of the file; until then: customhouse agent disable {agent.name}",
+        )
+    rebound = await rebind(house, replace(agent, roles=()))
+    now_us = house.ledger.log.stamp()
+    live = [k for k in house.identity.keys.values() if k.agent == agent.name]
+    dead = [replace(key, revoked_at_us=now_us) for key in live if not key.revoked_at_us]
+    change = Change(
+        "agent.remove",
+        author,
+        subject=_subject(agent),
+        digest=rebound.loaded.snapshot.version if rebound else "",
+        prior=rebound.prior if rebound else "",
+        note=args.text("reason", ""),
+        effects=(
+            agent_effect(Agent(agent.name, agent.tenant, origin=REMOVED)),
+            *map(key_effect, dead),
+            *((rebound.effect(),) if rebound else ()),
+        ),
+    )
+
+    def apply() -> None:
+        for key in dead:
+            house.identity.set_key(key)
+        house.identity.remove_agent(agent.name)
+        _in_force(house, rebound)
+
+    await enter(house, change, apply)
+    return {"name": agent.name, "revoked": [key.id for key in dead]}
 
 
 async def disable(house: House, author: str, given: Mapping[str, Any]) -> Any:
@@ -156,11 +194,15 @@ async def _take_in(house: House, what: str, author: str, agent: Agent, reason: s
 
     def apply() -> None:
         house.identity.set_agent(agent)
-        if rebound is not None:
-            house.policies.swap(rebound.loaded.snapshot)
-            house.loaded_policy = rebound.loaded
+        _in_force(house, rebound)
 
     await enter(house, change, apply)
+
+
+def _in_force(house: House, rebound: Rebound | None) -> None:
+    if rebound is not None:
+        house.policies.swap(rebound.loaded.snapshot)
+        house.loaded_policy = rebound.loaded
 
 
 # -- reading the arguments ------------------------------------------------------------------------
@@ -235,7 +277,7 @@ def _registered(house: House, name: str) -> Agent:
 def _name(text: str, kind: str) -> str:
     if not is_name(text):
         raise usage(
-            f"{text!a:.60} is not a name for a {kind}",
+            f"{text!a:.60} is not a name for {'an' if kind[0] in 'aeiou' else 'a'} {kind}",
             "names are 1 to 32 of a-z, 0-9, _ and -, not beginning with _ or -",
         )
     return text

@@ -14,7 +14,8 @@ from gateway.app.operations.places import object_of, place_from
 from gateway.domain.arguments import BadSchema, compile_schema
 from gateway.domain.model import Approval, Kind
 from gateway.domain.operator import Exit, OperationRefused, usage
-from gateway.store.registry import Pin, Place, Registry, pin_effect
+from gateway.store.pins import Pin, Place, pin_effect
+from gateway.store.registry import Registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +82,11 @@ async def _take_in(house: House, author: str, approvals: Sequence[_Approval], re
 
     await enter_all(house, changes, apply)
     for a in approvals:
-        if registry.pins[a.pin.place] is not a.pin:
-            raise _changed(a.pin.place, registry.pins[a.pin.place].digest)
+        now = registry.pins.get(a.pin.place)
+        if now is None:
+            raise unknown("definition", object_of(a.pin.place), "the server no longer lists it")
+        if now is not a.pin:
+            raise _changed(a.pin.place, now.digest)
 
 
 def _approval(registry: Registry, place: Place, digest: str) -> _Approval:

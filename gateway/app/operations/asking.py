@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gateway.app.operations.entering import unknown
+from gateway.app.operations.places import wire_place
 from gateway.app.operations.reading import Reading
 from gateway.domain.model import (
     Act,
@@ -18,9 +20,10 @@ from gateway.domain.model import (
     Principal,
     Verdict,
 )
-from gateway.domain.operator import Exit, OperationRefused, usage
+from gateway.domain.operator import usage
 from gateway.policy.explain import Explanation
 from gateway.policy.snapshot import Snapshot
+from gateway.store.pins import Place
 
 _USUAL_ACT: Mapping[Kind, Act] = {
     Kind.TOOL: Act.CALL,
@@ -91,8 +94,8 @@ def visible(reading: Reading, snapshot: Snapshot, agent: str) -> tuple[Definitio
 
 
 def _call(reading: Reading, question: Question) -> Call:
-    kind, server, name = _object(question.object)
     catalogue = reading.registry.catalogue
+    server, kind, name = wire_place(catalogue, question.object) or _object(question.object)
     known = catalogue.resource if kind is Kind.RESOURCE else None
     definition = known(server, name) if known else catalogue.find(server, kind, name)
     return Call(
@@ -128,27 +131,22 @@ def _stopped(reading: Reading, call: Call) -> str:
 def _principal(reading: Reading, name: str) -> Principal:
     agent = reading.identity.agents.get(name)
     if agent is None:
-        raise OperationRefused(
-            f"there is no agent {name!a:.60}",
-            "nobody of this name is declared or registered",
-            "see: customhouse agent list",
-            Exit.USAGE,
-        )
+        raise unknown("agent", name, "see: customhouse agent list")
     return Principal(agent.tenant, agent.name, agent.team, frozenset(agent.roles))
 
 
-def _object(text: str) -> tuple[Kind, str, str]:
+def _object(text: str) -> Place:
     word, _, rest = text.partition("/")
     if word == Kind.ADMIN and rest:
-        return Kind.ADMIN, "", rest
+        return "", Kind.ADMIN, rest
     server, slash, name = rest.partition("/")
     if slash and word in set(Kind):
-        return Kind(word), server, name
+        return server, Kind(word), name
     if word and rest:
-        return Kind.TOOL, word, rest
+        return word, Kind.TOOL, rest
     raise usage(
         f"{text!a:.80} does not name an object",
-        "say SERVER/TOOL, or KIND/SERVER/NAME such as prompt/docs/summary, or admin/metrics",
+        "say SERVER/TOOL, a name on /mcp, KIND/SERVER/NAME as prompt/docs/summary, or admin/metrics",
     )
 
 

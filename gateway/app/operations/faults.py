@@ -10,6 +10,7 @@ from gateway.audit.entry import BadEntry
 from gateway.config import ConfigError
 from gateway.domain.operator import Exit, OperationRefused
 from gateway.policy.finding import Level, PolicyInvalid
+from gateway.store.backing import NotBacked
 from gateway.store.counters import CountersDamaged
 from gateway.store.engine import FolderInUse, SchemaUnknown
 from gateway.store.identity import NameTaken
@@ -82,6 +83,12 @@ _TOLD: Mapping[type[BaseException], Callable[[Any], OperationRefused]] = {
         Exit.INVALID,
     ),
     LogDamaged: _said("the stored log contradicts its own signed head", _VERIFY, Exit.INVALID),
+    NotBacked: _said(
+        "what agents, keys, servers and definitions may do is changed by commands only, and each "
+        "change is in the log; somebody wrote into the database around it",
+        "see all of it: customhouse audit verify, and restore the database from your backup",
+        Exit.INVALID,
+    ),
     CountersDamaged: _said("a restart must not believe them", _VERIFY, Exit.INVALID),
     BadEntry: _said("the log holds what no version up to this one writes", _VERIFY, Exit.INVALID),
     NotReadable: _said(

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from gateway.domain.catalogue import Catalogue
 from gateway.domain.model import Kind
 from gateway.domain.operator import OperationRefused, usage
-from gateway.store.registry import Pin, Place
+from gateway.store.pins import Pin, Place
 
 _DEFINED = (Kind.TOOL, Kind.PROMPT, Kind.RESOURCE, Kind.TEMPLATE, Kind.SERVER)
 
@@ -26,6 +27,17 @@ def place_of(text: str) -> Place:
     if not word or not rest:
         raise _unnamed(text)
     return word, Kind.TOOL, rest
+
+
+def wire_place(catalogue: Catalogue, text: str) -> Place | None:
+    """What *text* is called on /mcp; None when nothing is called so there."""
+    if "/" in text:
+        return None
+    for kind in (Kind.TOOL, Kind.PROMPT):
+        definition = catalogue.by_wire(kind, text)
+        if definition is not None:
+            return definition.server, kind, definition.name
+    return None
 
 
 def place_from(kind: str, server: str, name: str) -> Place:

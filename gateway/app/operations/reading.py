@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.app.wiring import all_servers, server_terms
 from gateway.config import Config, Server
 from gateway.policy.files import unbundle
+from gateway.policy.finding import PolicyInvalid
 from gateway.policy.load import compile as compile_policy
+from gateway.policy.rules import Rule
 from gateway.policy.snapshot import Snapshot, builtin_deny_all
 from gateway.store.identity import DECLARED, Agent, Identity
 from gateway.store.registry import Registry, registered_servers
@@ -60,6 +62,17 @@ def policy_in_force(trail: Trail) -> Snapshot:
     """
     bundle = trail.policy_bundle(trail.policy_version())
     return builtin_deny_all() if bundle is None else compile_policy(*unbundle(bundle))
+
+
+def rules_of(trail: Trail, version: str) -> Sequence[Rule]:
+    """The rules of one version, by index; none where it is not stored, or not readable any more."""
+    bundle = trail.policy_bundle(version)
+    if bundle is None:
+        return ()
+    try:
+        return compile_policy(*unbundle(bundle)).rules
+    except (PolicyInvalid, ValueError):
+        return ()
 
 
 def _declared(config: Config) -> Iterator[tuple[Agent, str | None]]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from gateway.app.operations import reading
 from gateway.app.operations.describe import IN_FLIGHT, Row, describe
 from gateway.app.operations.query import Query, Term
 from gateway.audit import entry as entries
+from gateway.policy.rules import Rule
 from gateway.store.pseudonyms import OBJECT, SERVER, SUBJECT, TEAM, TENANT
 from gateway.store.trail import Slice, Trail
 
@@ -48,6 +50,24 @@ def search(trail: Trail, query: Query, most: int) -> list[Row]:
                 break
     found.reverse()
     return found
+
+
+def with_rules(trail: Trail, rows: Sequence[Row]) -> list[Row]:
+    """*rows*, each with the deciding rule as it stood in the policy that decided: place and text."""
+    rules: dict[str, Sequence[Rule]] = {}
+    return [row | _ruled(trail, row, rules) for row in rows]
+
+
+def _ruled(trail: Trail, row: Row, rules: dict[str, Sequence[Rule]]) -> Row:
+    version, index = row.get("policy", ""), row.get("rule", "")
+    if not version or not index:
+        return {}
+    if version not in rules:
+        rules[version] = reading.rules_of(trail, version)
+    if int(index) >= len(rules[version]):
+        return {}
+    rule = rules[version][int(index)]
+    return {"rule_place": rule.place, "rule_text": rule.text}
 
 
 def follow(trail: Trail, leaf: int) -> Iterator[Row]:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gateway.app.house import House
 from gateway.app.operations.args import Args
-from gateway.app.operations.entering import Change, conflict, enter, unknown
+from gateway.app.operations.entering import Change, conflict, enter, enter_all, nothing, unknown
 from gateway.app.operations.places import object_of, pin_row
 from gateway.app.wiring import registered_server, server_spec, server_terms
 from gateway.domain.names import is_name, likenesses
-from gateway.domain.operator import usage
-from gateway.store.registry import REGISTERED, registered_servers, server_effect
+from gateway.domain.operator import Exit, OperationRefused, usage
+from gateway.store.backing import MAX_ROWS
+from gateway.store.pins import dropped_pin, pin_effect
+from gateway.store.registry import REGISTERED, REMOVED, registered_servers, server_effect
 from gateway.store.tables import reader_engine
+from gateway.upstream.message import UpstreamFailed
 
 DECLARED = "config"
 
@@ -60,7 +63,15 @@ async def add(house: House, author: str, given: Mapping[str, Any]) -> Any:
 async def test(house: House, author: str, given: Mapping[str, Any]) -> Any:
     """Look at a server now: what it offers, what of it is new, changed or gone."""
     name = _known(house, Args(given, "name").text("name"))
-    sightings = await house.discovery.refresh(name)
+    try:
+        sightings = await house.discovery.refresh(name)
+    except UpstreamFailed as err:
+        raise OperationRefused(
+            f"server {name}: {err.sentence}",
+            "the server behind the gateway did not answer as it should",
+            f"put it right, then: customhouse server test {name}",
+            Exit.UNREACHABLE,
+        ) from err
     pins = [pin for pin in house.registry.pins.values() if pin.place[0] == name]
     states = Counter("gone" if pin.gone else str(pin.approval) for pin in pins)
     return {
@@ -75,6 +86,60 @@ async def test(house: House, author: str, given: Mapping[str, Any]) -> Any:
             for pin in sorted(pins, key=lambda pin: (pin.place[1], pin.place[2]))
         ],
     }
+
+
+async def restart(house: House, author: str, given: Mapping[str, Any]) -> Any:
+    """End a server's child or connections, and have the next call, or look, begin anew."""
+    args = Args(given, "name", "reason")
+    name = _known(house, args.text("name"))
+    await enter(
+        house,
+        Change("server.restart", author, f"server/{name}", note=args.text("reason", "")),
+        nothing,
+    )
+    declared = name in house.config.servers
+    await house.upstreams.remove(name)
+    house.upstreams.add(server_spec(name, house.servers[name], house.environ, declared=declared))
+    return {"name": name, "restarted": True}
+
+
+async def remove(house: House, author: str, given: Mapping[str, Any]) -> Any:
+    """Take a registered server away, and with it every approval of what it offered."""
+    args = Args(given, "name", "reason")
+    name = _known(house, args.text("name"))
+    if name in house.config.servers:
+        raise conflict(
+            f"server {name} is declared in the configuration file",
+            "what a command removed would be back at the next start",
+            "take it out of the file, and restart the gateway",
+        )
+    dropped = [dropped_pin(p) for p in house.registry.pins.values() if p.place[0] == name]
+    row = server_effect(name, REMOVED, "", suspended=False)
+    note = args.text("reason", "")
+    # No more of them in one entry than it can stand behind; the server itself goes last.
+    parts = [dropped[first : first + MAX_ROWS] for first in range(0, len(dropped), MAX_ROWS)]
+    changes = [
+        Change("definition.drop", author, f"server/{name}", effects=tuple(map(pin_effect, part)))
+        for part in parts
+    ]
+    changes.append(Change("server.remove", author, f"server/{name}", note=note, effects=(row,)))
+
+    def apply(durable: Sequence[int]) -> None:
+        if len(parts) in durable:
+            house.servers.pop(name, None)
+            house.discovery.failures.pop(name, None)
+            house.registry.remove_server(name)
+        house.registry.apply([pin for i in durable if i < len(parts) for pin in parts[i]])
+
+    await enter_all(house, changes, apply)
+    await house.upstreams.remove(name)
+    return {"name": name, "dropped": len(dropped)}
+
+
+async def health(house: House, author: str, given: Mapping[str, Any]) -> Any:
+    """Why the last look at each server failed, for those whose last look did."""
+    Args(given)
+    return {"failures": dict(house.discovery.failures)}
 
 
 async def suspend(house: House, author: str, given: Mapping[str, Any]) -> Any:

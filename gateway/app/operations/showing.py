@@ -7,13 +7,12 @@ from collections import Counter
 from typing import Any
 
 from gateway.app.operations.entering import unknown
-from gateway.app.operations.places import object_of, pin_row, place_of
+from gateway.app.operations.places import object_of, pin_row, place_of, wire_place
 from gateway.app.operations.reading import Reading
 from gateway.config import Server
 from gateway.domain.budget import Budget, Limits
-from gateway.domain.model import Kind
 from gateway.store.identity import DECLARED, REGISTERED, Key
-from gateway.store.registry import Pin
+from gateway.store.pins import Pin
 
 Row = dict[str, Any]
 
@@ -105,12 +104,7 @@ def find_pin(house: Reading, text: str) -> Pin:
     Raises: OperationRefused: there is none.
     """
     pins = house.registry.pins
-    if "/" not in text:
-        for kind in (Kind.TOOL, Kind.PROMPT):
-            definition = house.registry.catalogue.by_wire(kind, text)
-            if definition is not None:
-                return pins[definition.server, kind, definition.name]
-    pin = pins.get(place_of(text))
+    pin = pins.get(wire_place(house.registry.catalogue, text) or place_of(text))
     if pin is None or pin.place[0] not in house.servers:
         raise unknown("definition", text, "see: customhouse tool list")
     return pin

@@ -11,6 +11,7 @@ TABLES = (
         call_id TEXT NOT NULL, body BLOB NOT NULL)""",
     "CREATE INDEX entries_by_call ON entries (call_id) WHERE call_id <> ''",
     "CREATE INDEX entries_by_time ON entries (at)",
+    "CREATE INDEX entries_of_changes ON entries (idx) WHERE kind = 'change'",
     """CREATE TABLE payloads (
         leaf INTEGER PRIMARY KEY, nonce BLOB NOT NULL, sealed BLOB NOT NULL)""",
     "CREATE TABLE counter_states (leaf INTEGER PRIMARY KEY, state BLOB NOT NULL)",

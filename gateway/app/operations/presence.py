@@ -1,0 +1,46 @@
+"""Whether the programs and modules of servers are where they will be looked for. Nothing is run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from importlib.machinery import PathFinder
+from pathlib import Path
+
+from gateway.config import Config, Server
+
+_PACKAGES = Path(__file__).resolve().parents[3]  # a child finds what is beside the gateway itself
+
+
+def absent(config: Config) -> Iterator[str]:
+    """A sentence for each server whose program or module cannot be found from here."""
+    for name, server in config.servers.items():
+        folder = server.cwd or Path.cwd()
+        if server.command and not _has_program(server, folder):
+            yield f"servers.{name}.command: there is no program {server.command[0]!a:.80}"
+        if server.python and not _has_module(server, folder):
+            yield f"servers.{name}.python: no module {server.python} is found from {folder}"
+
+
+def _has_program(server: Server, folder: Path) -> bool:
+    program = server.command[0]
+    if "/" in program:
+        return os.access(folder / program, os.X_OK)
+    beside = str(Path(sys.executable).parent)
+    given = server.env.get("PATH") or os.environ.get("PATH", os.defpath) + os.pathsep + beside
+    return shutil.which(program, path=given) is not None
+
+
+def _has_module(server: Server, folder: Path) -> bool:
+    """Asked part by part, because asking for all of it at once would import the packages above."""
+    given = server.env.get("PYTHONPATH", "").split(os.pathsep)
+    path: list[str] | None = [str(folder), str(_PACKAGES), *filter(None, given), *sys.path]
+    for part in server.python.split("."):
+        spec = PathFinder.find_spec(part, path)
+        if spec is None:
+            return part in sys.builtin_module_names
+        locations = spec.submodule_search_locations
+        path = list(locations) if locations is not None else []
+    return True
