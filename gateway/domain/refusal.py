@@ -236,7 +236,7 @@ OVER_BUDGET = Refusal(
 )  # fmt: skip
 TOO_MANY_STREAMS = Refusal(
     "too_many_streams", 429, 42903, True,
-    "Too many subscriptions are open at once.",
+    "Too many sessions or subscriptions are open at once.",
     "Close one before opening another.",
 )  # fmt: skip
 

@@ -111,13 +111,14 @@ async def test_a_server_that_was_never_asked_counts_as_a_refusal(row: Refusal) -
 
 
 @pytest.mark.parametrize(
-    "row", [
+    "row",
+    [
         no.UPSTREAM_TIMEOUT,
         no.UPSTREAM_BROKEN,
         no.UPSTREAM_DIED,
         no.UPSTREAM_REFUSED,
         no.RESULT_TOO_LARGE,
-    ]
+    ],
 )
 async def test_a_call_that_may_have_taken_effect_never_counts_as_refused(row: Refusal) -> None:
     failed = await failure_of(answering(Outcome(Status.FAILED, code=row.id)))

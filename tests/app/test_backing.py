@@ -59,7 +59,7 @@ def test_what_commands_did_is_believed_at_the_next_start(lived_in: Household) ->
     ("statement", "said"),
     [
         pytest.param(
-            f"INSERT INTO keys VALUES ('kbad', 'bot', x'{KEY}', 'registry', 1, 0, 0)",
+            f"INSERT INTO keys VALUES ('kbad', 'bot', x'{KEY}', 'registry', 1, 0, 0)",  # noqa: S608 - ours
             "key/kbad",
             id="a key of one's own",
         ),
@@ -67,11 +67,13 @@ def test_what_commands_did_is_believed_at_the_next_start(lived_in: Household) ->
             "UPDATE keys SET revoked_at = 0 WHERE agent = 'bot'", "key/k", id="a key unrevoked"
         ),
         pytest.param(
-            f"UPDATE keys SET digest = x'{KEY}' WHERE agent = 'guest'", "key/k", id="another key"
+            f"UPDATE keys SET digest = x'{KEY}' WHERE agent = 'guest'",  # noqa: S608 - ours
+            "key/k",
+            id="another key",
         ),
         pytest.param("DELETE FROM keys WHERE agent = 'bot'", "key/k", id="a revocation deleted"),
         pytest.param(
-            f"INSERT INTO servers VALUES ('evil', 'registry', '{EVIL}', 0)",
+            f"INSERT INTO servers VALUES ('evil', 'registry', '{EVIL}', 0)",  # noqa: S608 - ours
             "server/evil",
             id="a server planted",
         ),

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from gateway.app.house import House
+from gateway.app.operations.administration import Administration
 from gateway.audit import entry as entries
 from gateway.domain.definition import Listed, canonical
 from gateway.domain.model import Kind
@@ -127,6 +129,22 @@ async def test_a_change_after_quiet_is_looked_at_at_once_and_the_next_is_not(
             looks = says.looks
             for _ in range(20):
                 discovery.notice("desk")
-                await anyio.sleep(0)
+                await anyio.lowlevel.checkpoint()
             assert says.looks == looks
             jobs.cancel_scope.cancel()
+
+
+async def test_a_server_with_very_many_approved_tools_can_be_removed(shelf: Household) -> None:
+    count = MAX_PINS
+    async with talking(shelf) as (house, discovery, says):
+        house.registry.add_server("shelf", Terms("shelf", first_seen=True))
+        says.tools = [f"t{n}" for n in range(count - len(house.registry.pins))]
+        await discovery.refresh("shelf")
+        removed = await Administration(house).operate("uid:0", "server.remove", {"name": "shelf"})
+        assert removed["dropped"] == count
+        assert "shelf" not in house.registry.terms
+    async with shelf.open() as (house, _):
+        assert "shelf" not in house.servers
+        assert not any(
+            pin.approved_body not in (b"", b"{}") for pin in house.registry.pins.values()
+        )

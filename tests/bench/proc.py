@@ -42,13 +42,17 @@ def cpu_s(pid: int) -> float:
 
 
 def pss_mb(pid: int) -> float:
-    """Memory of *pid*'s tree; what several processes share counts once."""
+    """Memory of *pid*'s tree; what several processes share counts once.
+
+    The gateway closes its maps to its own user: who is not root sees all that is resident there.
+    """
     total_kb = 0
     for member in tree(pid):
-        rollup = (_PROC / str(member) / "smaps_rollup").read_text()
-        total_kb += next(
-            int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")
-        )
+        try:
+            said, word = (_PROC / str(member) / "smaps_rollup").read_text(), "Pss:"
+        except PermissionError:
+            said, word = (_PROC / str(member) / "status").read_text(), "VmRSS:"
+        total_kb += next(int(line.split()[1]) for line in said.splitlines() if word in line)
     return total_kb / 1024
 
 
