@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from gateway.domain.arguments import BadSchema, compile_schema
@@ -279,6 +279,7 @@ SCHEMAS = [
 def test_no_value_comes_back_and_no_name_breaks_the_line(
     schema: dict[str, Any], name: str, value: str
 ) -> None:
+    assume(name not in schema.get("properties", {}))  # a declared name may hold anything
     validate = compile_schema(schema)
     for arguments in ({name: value}, {name: [value]}, {name: {"x": value}}, {"b": 1, name: value}):
         sentence = validate(arguments)

@@ -25,7 +25,7 @@ from gateway.domain.template import BadTemplate, Template, is_plain
         ("x://{name}.{ext}", "x://a.b.c"),
         ("x://page{.format}", "x://page.json"),
         ("x://page{.format}", "x://page"),
-        ("x://root{/parts}", "x://root/a/b"),
+        ("x://base{/parts}", "x://base/a/b"),
         ("x://m{;key}", "x://m;key=1"),
         ("x://doc{#part}", "x://doc#top"),
         ("x://{list*}", "x://a,b"),
