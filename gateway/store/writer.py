@@ -80,6 +80,8 @@ class Writer:
         self.on_broken: Callable[[WriteFailed], None] = lambda _failed: None
 
     def start(self, loop: asyncio.AbstractEventLoop, frontier: Frontier) -> None:
+        if self._thread is not None:
+            raise RuntimeError("the writer runs already: two would share one connection")
         self._loop = loop
         self._frontier = frontier
         self._connection = open_writer(self._path)
