@@ -62,9 +62,9 @@ class Recovery:
         Intents whose callers got 503 close as not_sent, charge 0; those with a call in flight
         stay open for their own settle.
         """
-        self.close()
         wait_s = FIRST_RETRY_S
         while True:
+            self.close()  # also after a try that had opened it: nothing may be put in between
             try:
                 await self._reopen()
             except RECOVERABLE as err:
