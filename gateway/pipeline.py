@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from time import perf_counter
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import anyio
 
@@ -24,6 +24,7 @@ from gateway.metrics import Metrics
 from gateway.store.ledger import Ledger, LogUnavailable, StaleDecision
 from gateway.upstream.catalogue import Interrupted
 
+_T = TypeVar("_T")
 POLICY_TRIES = 3
 SETTLE_SHIELD_S = 5.0
 
@@ -63,7 +64,7 @@ class Pipeline:
         A crash after admit leaves an orphan; recovery closes it as unknown, charged in full.
         """
         began_s = perf_counter()
-        permit = await self._admitted(call)
+        permit = await self._decided(call, self._ledger.admit)
         outcome = await self._invoked(permit, relay)
         settlement = await self._settled(permit, outcome)
         took_s = perf_counter() - began_s
@@ -75,15 +76,7 @@ class Pipeline:
 
         Raises: Refused: as `govern`.
         """
-        for _ in range(POLICY_TRIES):
-            try:
-                return await self._ledger.enter(call, self._policy.decide(call))
-            except StaleDecision:
-                continue
-            except Refused as refused:
-                self._metrics.refused(refused.refusal.id)
-                raise
-        raise await self._never_fresh(call)
+        await self._decided(call, self._ledger.enter)
 
     async def rate(self, call: Call) -> None:
         """Count a call that is never written singly. Raises: Refused: too many."""
@@ -98,11 +91,11 @@ class Pipeline:
         await self._ledger.refuse(refused, principal, address, method)
         return refused.call_id
 
-    async def _admitted(self, call: Call) -> Permit:
+    async def _decided(self, call: Call, commit: Callable[[Call, Decision], Awaitable[_T]]) -> _T:
+        """Decide, and have it committed; again when the rules changed in between."""
         for _ in range(POLICY_TRIES):
-            decision = self._policy.decide(call)
             try:
-                return await self._ledger.admit(call, decision)
+                return await commit(call, self._policy.decide(call))
             except StaleDecision:
                 continue
             except Refused as refused:

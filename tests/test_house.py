@@ -51,7 +51,7 @@ def test_only_the_pipeline_invokes_an_upstream() -> None:
 def test_the_four_lines_stand_in_their_order() -> None:
     text = (ROOT / "gateway" / "pipeline.py").read_text()
     places = [
-        text.index(step) for step in ("async def govern", "_admitted(", "_invoked(", "_settled(")
+        text.index(step) for step in ("async def govern", "_ledger.admit", "_invoked(", "_settled(")
     ]
     assert places == sorted(places)
 

@@ -33,7 +33,7 @@ from gateway.store.counters import Counters
 from gateway.store.identity import Identity
 from gateway.store.ledger import Ledger
 from gateway.store.log import Log
-from gateway.store.pseudonyms import TENANT, Pseudonyms
+from gateway.store.pseudonyms import TENANT, Pseudonyms, stored_pseudonyms
 from gateway.store.refusals import Refusals
 from gateway.store.registry import Registry, registered_servers
 from gateway.store.tables import reader_engine
@@ -72,7 +72,7 @@ class House:
     async def apply_policy(self, author: str) -> str:
         """Load the policy folder and put it in force; all or nothing. Returns the new version.
 
-        Raises: PolicyInvalid: nothing changed.
+        Raises: PolicyInvalid, LogUnavailable: nothing changed.
         """
         bindings = self.identity.bindings()
         loaded = await asyncio.to_thread(load_policy, self.config.policies, bindings)
@@ -153,7 +153,7 @@ def _open_books(config: Config) -> _Books:
         signer = Signer(house_keys.signing, f"customhouse/{log_id}")
         recovery.check_remembered(connection, house_keys.folder, signer.vkey, tail.frontier)
         changes = backing.check(connection, house_keys.folder, signer.vkey, tail.frontier)
-        pseudonyms.load(connection)
+        pseudonyms.resume(stored_pseudonyms(connection))
     keys.write_vkey(house_keys.folder, str(signer.vkey))
     return _Books(database, tail, house_keys, signer, pseudonyms, changes)
 

@@ -73,17 +73,17 @@ def _needs_definition(call: Call) -> bool:
 def within_rate(call: Call, standing: Standing) -> Refused | None:
     """Every level's rate has room for one more call."""
     wait = standing.wait()
-    if wait is None:
-        return None
-    return Refused(
-        refusal.RATE_LIMITED,
-        call.id,
-        {
-            "scope": wait.level,
-            "limit": str(wait.rate),
-            "retry_after_ms": -(-wait.retry_after_us // 1000),
-        },
-    )
+    return None if wait is None else too_fast(call, wait)
+
+
+def too_fast(call: Call, wait: Wait) -> Refused:
+    """The refusal of a call that has to *wait*."""
+    detail: dict[str, str | int] = {
+        "scope": wait.level,
+        "limit": str(wait.rate),
+        "retry_after_ms": -(-wait.retry_after_us // 1000),
+    }
+    return Refused(refusal.RATE_LIMITED, call.id, detail)
 
 
 def arguments_valid(call: Call, standing: Standing) -> Refused | None:

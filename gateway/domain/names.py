@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable
 
 from gateway.domain.unseen import INVISIBLE_LETTERS
 
@@ -108,12 +107,3 @@ def blur(name: str) -> str:
     for drawn, alike in _AT_A_GLANCE:
         left = left.replace(drawn, alike)
     return _RULE.sub("_", left).strip("_")
-
-
-def collisions(names: Iterable[str]) -> tuple[tuple[str, ...], ...]:
-    """The groups of *names* that are equal or look alike, each sorted; a repeated one repeated."""
-    groups: dict[tuple[int, str], list[str]] = {}
-    for name in names:
-        for key in enumerate(likenesses(name)):
-            groups.setdefault(key, []).append(name)
-    return tuple(sorted({tuple(sorted(group)) for group in groups.values() if len(group) > 1}))

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import structlog
 
 from gateway.audit import entry as entries
 from gateway.domain import refusal as no
-from gateway.domain.budget import Hold, Limits
+from gateway.domain.budget import Hold
 from gateway.domain.meter import ESTIMATOR
 from gateway.domain.model import Amounts, Outcome, Permit, Status
-from gateway.store.counters import LONGEST_PERIOD_US, CountersDamaged, recent_accounts
+from gateway.store.counters import CountersDamaged, LimitsOfAccounts, rebuild_rates
 from gateway.store.engine import reading
 from gateway.store.ledger import Ledger
 from gateway.store.log import LogDamaged
-from gateway.store.recovery import Tail, read_tail
+from gateway.store.pseudonyms import Row, stored_pseudonyms
+from gateway.store.recovery import Tail, calls_of, read_tail
 from gateway.store.writer import WriteFailed, Writer
-
-LimitsOfAccounts = Callable[[tuple[str, ...]], tuple[Limits | None, ...]]
 
 WRITER = "writer"  # the reason under which the ledger is closed
 FIRST_RETRY_S, LONGEST_RETRY_S = 0.05, 5.0
@@ -30,6 +29,15 @@ FIRST_RETRY_S, LONGEST_RETRY_S = 0.05, 5.0
 # not, admission stays closed and the reason is said.
 RECOVERABLE = (OSError, ValueError, sqlite3.Error, WriteFailed, LogDamaged, CountersDamaged)
 log = structlog.get_logger("customhouse.recover")
+
+
+class _Past(NamedTuple):
+    """What the log says; read off the event loop, put in force on it in one step."""
+
+    tail: Tail
+    tats: dict[str, int]  # of the rate buckets
+    calls: dict[int, str]  # leaf of an open intent -> its call
+    pseudonyms: list[Row]
 
 
 @dataclass(slots=True)
@@ -46,10 +54,12 @@ class Recovery:
 
         Returns how many orphans there were.
         """
-        self._resume(tail)
+        past = await asyncio.to_thread(self._read, tail)
+        self._resume(past)
         orphans = dict(tail.purses.open_holds())
         waits = [self.ledger.log.put(opened)]
-        waits += [self._close(leaf, hold, Status.UNKNOWN) for leaf, hold in orphans.items()]
+        for leaf, hold in orphans.items():
+            waits.append(self._close(leaf, past.calls[leaf], hold, Status.UNKNOWN))
         if orphans:
             waits.append(self._recovery_entry("start", tail.frontier.size))
         await asyncio.gather(*waits)
@@ -84,33 +94,35 @@ class Recovery:
 
     async def _reopen(self) -> None:
         await asyncio.to_thread(self.writer.stop)
-        tail = await asyncio.to_thread(self._read)
+        past = await asyncio.to_thread(self._read, None)
+        tail, unknown = past.tail, frozenset(self.ledger.unknown)
         self.writer.start(asyncio.get_running_loop(), tail.frontier.copy())
-        self._resume(tail)
+        self._resume(past)
         waits = [self._recovery_entry("commit", tail.frontier.size)]
         for leaf, hold in tail.purses.open_holds().items():
             if leaf in self.ledger.in_flight:
                 continue
-            sent = leaf in self.ledger.unknown
-            waits.append(self._close(leaf, hold, Status.UNKNOWN if sent else Status.NOT_SENT))
+            status = Status.UNKNOWN if leaf in unknown else Status.NOT_SENT
+            waits.append(self._close(leaf, past.calls[leaf], hold, status))
         await asyncio.gather(*waits)
-        self.ledger.unknown.clear()
+        self.ledger.unknown -= unknown
         self._open()
 
-    def _read(self) -> Tail:
+    def _read(self, tail: Tail | None) -> _Past:
         with reading(self.path) as connection:
-            self.ledger.pseudonyms.load(connection)
-            return read_tail(connection)
+            tail = tail or read_tail(connection)
+            return _Past(
+                tail,
+                rebuild_rates(connection, tail.last_us, self.limits_of_accounts),
+                calls_of(connection, tail.purses.open_holds()),
+                stored_pseudonyms(connection),
+            )
 
-    def _resume(self, tail: Tail) -> None:
-        ledger = self.ledger
-        ledger.counters.purses = tail.purses
-        ledger.counters.last_state_leaf = tail.state_leaf
+    def _resume(self, past: _Past) -> None:
+        tail, ledger = past.tail, self.ledger
+        ledger.pseudonyms.resume(past.pseudonyms)
+        ledger.counters.resume(tail.purses, tail.state_leaf, past.tats)
         ledger.log.resume(tail.frontier.size, tail.last_us)
-        since_us = max(0, tail.last_us - LONGEST_PERIOD_US)
-        with reading(self.path) as connection:
-            for at_us, accounts in recent_accounts(connection, since_us):
-                ledger.counters.rebuild_rate(accounts, self.limits_of_accounts(accounts), at_us)
 
     def _open(self) -> None:
         self.ledger.closed_by.pop(WRITER, None)
@@ -122,18 +134,10 @@ class Recovery:
             entries.Recovery(i=ledger.log.next_leaf, t=ledger.log.stamp(), reason=reason, tail=tail)
         )
 
-    def _close(self, leaf: int, hold: Hold, status: Status) -> asyncio.Future[None]:
+    def _close(self, leaf: int, call_id: str, hold: Hold, status: Status) -> asyncio.Future[None]:
         charged = Amounts() if status is Status.NOT_SENT else hold.amounts
-        call_id = self._call_id(leaf)
         outcome = Outcome(status)
         return self.ledger.close_intent(leaf, call_id, charged, outcome=outcome, by="recovery")
-
-    def _call_id(self, leaf: int) -> str:
-        with reading(self.path) as connection:
-            row = connection.execute(
-                "SELECT call_id FROM entries WHERE idx = ?", (leaf,)
-            ).fetchone()
-        return str(row[0])
 
 
 def opened(log_id: str, vkey_id: str, leaf: int, at_us: int) -> entries.Open:

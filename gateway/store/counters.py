@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from gateway.audit import entry as entries
 from gateway.domain.budget import LEVELS, METERS, Limits, Purses
@@ -11,6 +11,8 @@ from gateway.domain.rate import Wait, admitted, take
 
 MAX_BUCKETS = 200_000
 LONGEST_PERIOD_US = 3_600_000_000
+
+LimitsOfAccounts = Callable[[tuple[str, ...]], tuple[Limits | None, ...]]
 
 
 class CountersDamaged(Exception):
@@ -24,6 +26,10 @@ class Counters:
         self.purses = Purses()
         self._tats: dict[str, int] = {}
         self.last_state_leaf = -1
+
+    def resume(self, purses: Purses, state_leaf: int, tats: dict[str, int]) -> None:
+        """Go on from what the log says; whatever else was counted is forgotten."""
+        self.purses, self.last_state_leaf, self._tats = purses, state_leaf, tats
 
     def wait(
         self, accounts: Sequence[str], limits: Sequence[Limits | None], now_us: int
@@ -40,7 +46,7 @@ class Counters:
     def take_rate(
         self, accounts: Sequence[str], limits: Sequence[Limits | None], now_us: int
     ) -> None:
-        """Take one from every level that has a rate; `rate_wait_us` said there is room."""
+        """Take one from every level that has a rate; `wait` said there is room."""
         for level, limit in enumerate(limits):
             if limit is None or limit.rate is None:
                 continue
@@ -55,14 +61,6 @@ class Counters:
         held = {meter: sum(getattr(p.held, meter) for p in purses) for meter in METERS}
         charged = {meter: sum(getattr(p.charged, meter) for p in purses) for meter in METERS}
         return held, charged
-
-    def rebuild_rate(
-        self, accounts: Sequence[str], limits: Sequence[Limits | None], at_us: int
-    ) -> None:
-        """Count one call that the log says was admitted at *at_us*."""
-        for account, limit in zip(accounts, limits, strict=True):
-            if limit is not None and limit.rate is not None:
-                self._tats[account] = admitted(self._tats.get(account, 0), limit.rate, at_us)
 
     def _forget(self, now_us: int) -> None:
         # A bucket whose time has passed is full again: the same as none.
@@ -110,15 +108,19 @@ def fold(purses: Purses, entry: entries.Entry) -> None:
         raise CountersDamaged(f"entry {entry.i} does not add up: {err}") from err
 
 
-def recent_accounts(
-    connection: sqlite3.Connection, since_us: int
-) -> Iterator[tuple[int, tuple[str, ...]]]:
-    """(time, accounts) of every intent and single entry since *since_us*, oldest first."""
+def rebuild_rates(
+    connection: sqlite3.Connection, last_us: int, limits_of: LimitsOfAccounts
+) -> dict[str, int]:
+    """The rate buckets after every intent and single entry of the longest period up to *last_us*."""
+    tats: dict[str, int] = {}
     rows = connection.execute(
         "SELECT body FROM entries WHERE at >= ? AND kind IN ('intent', 'single') ORDER BY idx",
-        (since_us,),
+        (max(0, last_us - LONGEST_PERIOD_US),),
     )
     for (body,) in rows:
         entry = entries.decode(body)
         if isinstance(entry, entries.Intent | entries.Single):
-            yield entry.t, entry.acc
+            for account, limit in zip(entry.acc, limits_of(entry.acc), strict=True):
+                if limit is not None and limit.rate is not None:
+                    tats[account] = admitted(tats.get(account, 0), limit.rate, entry.t)
+    return tats

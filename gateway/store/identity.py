@@ -28,10 +28,6 @@ class NameTaken(Exception):
     """The name is declared in the configuration file, or registered already."""
 
 
-class NotFound(Exception):
-    """There is no such agent or key."""
-
-
 @dataclass(frozen=True, slots=True)
 class Agent:
     name: str

@@ -8,9 +8,9 @@ from typing import Literal, NamedTuple
 
 from gateway.audit import entry as entries
 from gateway.domain import refusal as no
-from gateway.domain.budget import METERS, WINDOWS, Limits
+from gateway.domain.budget import Limits
 from gateway.domain.catalogue import Catalogue
-from gateway.domain.checks import Standing, first_refusal
+from gateway.domain.checks import Standing, first_refusal, too_fast
 from gateway.domain.meter import ESTIMATOR
 from gateway.domain.model import (
     Amounts,
@@ -27,7 +27,7 @@ from gateway.store.backing import rows_entered
 from gateway.store.charge import ceiling, used
 from gateway.store.counters import Counters
 from gateway.store.log import ClockBehind, Log, commit_to
-from gateway.store.particulars import Particulars, named
+from gateway.store.particulars import Particulars, limits_held, named
 from gateway.store.pseudonyms import OBJECT, SUBJECT, Pseudonyms
 from gateway.store.refusals import Refusals, plain
 from gateway.store.writer import Effect, WriteFailed
@@ -138,12 +138,10 @@ class Ledger:
         leaf = self.log.next_leaf
         try:
             await self._conclude(permit, outcome, charged)
-        except WriteFailed as err:
-            leaf = await self._conclude_after_recovery(permit, outcome, charged, err)
+        except WriteFailed:
+            leaf = await self._conclude_after_recovery(permit, outcome, charged)
         except asyncio.CancelledError:
-            # Queued all the same. What is put behind it tells how it ended.
-            behind = self.log.carry_out(())
-            behind.add_done_callback(lambda done: self._settled_unseen(permit, done))
+            self._give_up(permit)
             raise
         self.in_flight.pop(permit.leaf, None)
         limits = self._limits(permit.call)
@@ -172,11 +170,7 @@ class Ledger:
         )
         wait = self.counters.wait(accounts, limits, now_us)
         if wait is not None:
-            detail: dict[str, str | int] = {
-                "scope": wait.level,
-                "retry_after_ms": -(-wait.retry_after_us // 1000),
-            }
-            raise Refused(no.RATE_LIMITED, call.id, detail)
+            raise too_fast(call, wait)
         self.counters.take_rate(accounts, limits, now_us)
 
     async def change(
@@ -229,9 +223,7 @@ class Ledger:
         for refusal in self.closed_by.values():
             refused = Refused(refusal, call.id)
             if not self.log.closed:
-                written = self.refusals.of_call(call, None, refused, self.log.stamp())
-                if written is not None:
-                    await self._durable(written, call.id)
+                await self._enter_refusal(call, None, refused, self.log.stamp())
             raise refused
 
     def _admission(self, call: Call, decision: Decision, hold: Amounts) -> Admission:
@@ -264,10 +256,15 @@ class Ledger:
             return
         if refused.refusal is no.POLICY_CHANGED:
             raise StaleDecision
-        written = self.refusals.of_call(call, admission.decision, refused, now_us)
-        if written is not None:
-            await self._durable(written, call.id)
+        await self._enter_refusal(call, admission.decision, refused, now_us)
         raise refused
+
+    async def _enter_refusal(
+        self, call: Call, decision: Decision | None, refused: Refused, now_us: int
+    ) -> None:
+        written = self.refusals.of_call(call, decision, refused, now_us)
+        if written is not None:  # else it was folded
+            await self._durable(written, call.id)
 
     # -- commit A ---------------------------------------------------------------------------------
 
@@ -286,7 +283,7 @@ class Ledger:
             policy=decision.policy_version,
             conds=dict(decision.conditions),
             hold=admission.hold,
-            limits=_limits_held(admission.accounts, admission.limits),
+            limits=limits_held(admission.accounts, admission.limits),
             meter=ESTIMATOR,
             parent=call.parent,
             actors=tuple(self.pseudonyms.of(SUBJECT, a) for a in call.principal.actors),
@@ -330,7 +327,7 @@ class Ledger:
     ) -> asyncio.Future[None]:
         """Put the outcome of the intent at *leaf* and charge it, in one step of the event loop.
 
-        Raises: ValueError: the intent has no open hold; nothing was put.
+        Raises: ValueError: the log is open and the intent has no open hold; nothing was put.
         """
         if not self.log.closed:
             self.counters.purses.settle(leaf, charged)
@@ -353,7 +350,7 @@ class Ledger:
         return self.log.put(entry, call_id, kept)
 
     async def _conclude_after_recovery(
-        self, permit: Permit, outcome: Outcome, charged: Amounts, failed: WriteFailed
+        self, permit: Permit, outcome: Outcome, charged: Amounts
     ) -> int:
         """Try the settle once more, on the log as it was re-read."""
         try:
@@ -364,14 +361,30 @@ class Ledger:
             if permit.leaf in self.counters.purses.open_holds():
                 await self._conclude(permit, outcome, charged)
         except (TimeoutError, WriteFailed) as err:
+            self._give_up(permit)
             raise LogUnavailable(f"the outcome of call {permit.call.id} is not durable") from err
+        except asyncio.CancelledError:
+            self._give_up(permit)
+            raise
         return leaf
 
-    def _settled_unseen(self, permit: Permit, done: asyncio.Future[None]) -> None:
-        """The caller left while its outcome was being written; nobody will settle it again."""
-        self.in_flight.pop(permit.leaf, None)
-        if done.cancelled() or done.exception() is not None:
-            self.unknown.add(permit.leaf)  # recovery closes it, charged in full
+    def _give_up(self, permit: Permit) -> None:
+        """Nobody will settle *permit* any more: an outcome that is queued counts, else it is unknown."""
+        leaf = permit.leaf
+        self.in_flight.pop(leaf, None)
+        self.unknown.add(leaf)  # until the disk has an outcome; recovery closes it, charged in full
+        if not self.log.closed and leaf in self.counters.purses.open_holds():
+            outcome = Outcome(Status.UNKNOWN)
+            ended = self.close_intent(
+                leaf, permit.call.id, permit.held, outcome=outcome, by="recovery"
+            )
+        else:
+            ended = self.log.carry_out(())  # behind what is queued: it tells how that ended
+        ended.add_done_callback(lambda done: self._ended(leaf, done))
+
+    def _ended(self, leaf: int, done: asyncio.Future[None]) -> None:
+        if not done.cancelled() and done.exception() is None:
+            self.unknown.discard(leaf)
 
     def _never_sent(self, permit: Permit, done: asyncio.Future[None]) -> None:
         """The caller left while its intent was being written: nothing was sent, nothing is owed."""
@@ -385,14 +398,3 @@ class Ledger:
             await written
         except WriteFailed as err:
             raise Refused(no.LOG_UNAVAILABLE, call_id) from err
-
-
-def _limits_held(
-    accounts: Sequence[str], limits: Sequence[Limits | None]
-) -> tuple[tuple[str, str, str, int], ...]:
-    return tuple(
-        (account, METERS[meter], WINDOWS[window], amount)
-        for account, limit in zip(accounts, limits, strict=True)
-        if limit is not None
-        for window, meter, amount in limit.rows
-    )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from json.encoder import encode_basestring_ascii
 from typing import Any
 
+from gateway.domain.budget import METERS, WINDOWS, Limits
 from gateway.domain.model import Call, Principal
 from gateway.store.pseudonyms import (
     CREDENTIAL,
@@ -54,6 +56,18 @@ class Particulars:
             of(SUBJECT, who.subject),
             of(OBJECT, f"{who.tenant} {tool}"),
         )
+
+
+def limits_held(
+    accounts: Sequence[str], limits: Sequence[Limits | None]
+) -> tuple[tuple[str, str, str, int], ...]:
+    """(account, meter, window, amount) of every limit that a hold was measured against."""
+    return tuple(
+        (account, METERS[meter], WINDOWS[window], amount)
+        for account, limit in zip(accounts, limits, strict=True)
+        if limit is not None
+        for window, meter, amount in limit.rows
+    )
 
 
 def named(call: Call) -> bytes:

@@ -7,6 +7,7 @@ give what one agent did to another; without the row, salt and all, it is only a 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
 
 from gateway.audit.pseudonym import SALT_BYTES, pseudonym_of
 from gateway.store.entropy import Entropy
@@ -15,6 +16,16 @@ from gateway.store.writer import Effect
 INSERT = "INSERT OR IGNORE INTO pseudonyms VALUES (?,?,?,?)"
 # first letter of the id: what kind of name it stands for
 TENANT, TEAM, SUBJECT, OBJECT, SERVER, ADDRESS, CREDENTIAL = "t", "g", "s", "o", "v", "a", "c"
+
+
+Row = tuple[str, str, str, bytes]  # id, kind, name, salt
+
+
+def stored_pseudonyms(connection: sqlite3.Connection) -> list[Row]:
+    """All that are needed again: an address has a new one each time."""
+    return connection.execute(
+        "SELECT id, kind, name, salt FROM pseudonyms WHERE kind <> ?", (ADDRESS,)
+    ).fetchall()
 
 
 class Pseudonyms:
@@ -27,14 +38,12 @@ class Pseudonyms:
         self._fresh: list[Effect] = []
         self._salts = Entropy()
 
-    def load(self, connection: sqlite3.Connection) -> None:
+    def resume(self, rows: Iterable[Row]) -> None:
+        """Begin anew with what is on disk; a name whose row did not get there has no id."""
         self._ids.clear()
         self._names.clear()
         self._salt_of.clear()
         self._fresh.clear()
-        rows = connection.execute(
-            "SELECT id, kind, name, salt FROM pseudonyms WHERE kind <> ?", (ADDRESS,)
-        )
         for pseudonym, kind, name, salt in rows:
             self._ids[kind, name] = pseudonym
             self._names[pseudonym] = name

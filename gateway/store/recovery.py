@@ -4,6 +4,7 @@ where the log stands. Nothing is written here."""
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +49,15 @@ def read_tail(connection: sqlite3.Connection) -> Tail:
     last_us = connection.execute("SELECT COALESCE(MAX(at), 0) FROM entries").fetchone()[0]
     purses, state_leaf = rebuild_purses(connection)
     return Tail(frontier, last_us, purses, state_leaf)
+
+
+def calls_of(connection: sqlite3.Connection, leaves: Iterable[int]) -> dict[int, str]:
+    """The call ids of the intents at *leaves*."""
+    found: dict[int, str] = {}
+    for leaf in leaves:
+        row = connection.execute("SELECT call_id FROM entries WHERE idx = ?", (leaf,)).fetchone()
+        found[leaf] = str(row[0])
+    return found
 
 
 def remember(keys_dir: Path, note: str, frontier: bytes) -> None:

@@ -58,21 +58,6 @@ class DefinitionRow(SQLModel, table=True):
     gone: int = 0
 
 
-class PseudonymRow(SQLModel, table=True):
-    __tablename__ = "pseudonyms"
-    id: str = Field(primary_key=True)
-    kind: str
-    name: str
-    salt: bytes
-
-
-class PolicyRow(SQLModel, table=True):
-    __tablename__ = "policy_versions"
-    version: str = Field(primary_key=True)
-    bundle: bytes
-    at: int
-
-
 def reader_engine(path: Path) -> Engine:
     """For sessions that only read; SQLite itself refuses anything else."""
     return create_engine(f"sqlite:///file:{path}?mode=ro&uri=true")

@@ -34,7 +34,7 @@ from gateway.store import engine
 from gateway.store.counters import Counters
 from gateway.store.ledger import Ledger
 from gateway.store.log import Log
-from gateway.store.pseudonyms import Pseudonyms
+from gateway.store.pseudonyms import Pseudonyms, stored_pseudonyms
 from gateway.store.recovery import Tail, read_tail
 from gateway.store.refusals import Refusals
 from gateway.store.writer import WriteFailed, Writer
@@ -117,7 +117,7 @@ class World:
         pseudonyms = Pseudonyms()
         with engine.reading(self.path) as connection:
             tail = read_tail(connection)
-            pseudonyms.load(connection)
+            pseudonyms.resume(stored_pseudonyms(connection))
         signer = Signer(SIGNING, f"customhouse/{LOG_ID}")
         self.vkey = signer.vkey
         self.writer = Writer(self.path, signer, b"\x01" * 32)
