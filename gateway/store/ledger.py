@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
+import anyio
+
 from gateway.audit import entry as entries
 from gateway.domain import refusal as no
 from gateway.domain.budget import Limits
@@ -139,7 +141,7 @@ class Ledger:
         try:
             await self._conclude(permit, outcome, charged)
         except WriteFailed:
-            leaf = await self._conclude_after_recovery(permit, outcome, charged)
+            leaf = await self._settle_later(permit, outcome, charged)
         except asyncio.CancelledError:
             self._give_up(permit)
             raise
@@ -349,12 +351,10 @@ class Ledger:
         )
         return self.log.put(entry, call_id, kept)
 
-    async def _conclude_after_recovery(
-        self, permit: Permit, outcome: Outcome, charged: Amounts
-    ) -> int:
+    async def _settle_later(self, permit: Permit, outcome: Outcome, charged: Amounts) -> int:
         """Try the settle once more, on the log as it was re-read."""
         try:
-            async with asyncio.timeout(RECOVERY_WAIT_S):
+            with anyio.fail_after(RECOVERY_WAIT_S):
                 await self.recovered.wait()
             leaf = self.log.next_leaf
             # The failed commit may have reached the disk after all: then the hold is settled.

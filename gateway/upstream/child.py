@@ -14,6 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol, cast
 
+import anyio
+
 from gateway.upstream.message import unreachable
 from gateway.upstream.spec import StdioTransport
 from gateway.upstream.stderr import StderrLog
@@ -174,9 +176,8 @@ class Child(asyncio.SubprocessProtocol):
             self._lifeline = None
 
     async def _wait(self, timeout_s: float) -> bool:
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._gone.wait()
-        except TimeoutError:
-            return False
-        return True
+        # Not asyncio.timeout: before Python 3.11.3 it ends a task that is being cancelled, shielded
+        # or not, and what is waited for here has to end then most of all.
+        with anyio.move_on_after(timeout_s):
+            await self._gone.wait()
+        return self._gone.is_set()
