@@ -13,6 +13,7 @@ from gateway.policy.cases import Case
 from gateway.policy.conditions import Condition, line_of
 from gateway.policy.files import CASES, CONDITIONS, POLICY, TENANTS, Binding, PolicySource
 from gateway.policy.finding import Finding, error, warning
+from gateway.policy.idle import idle
 from gateway.policy.rules import (
     ANY,
     BINDINGS_FILE,
@@ -51,7 +52,9 @@ class Reading:
 
 def check(source: PolicySource, bindings: Sequence[Binding] | None = None) -> list[Finding]:
     """Every finding, errors first. Without *bindings* who holds which role is not judged."""
-    return read(source, bindings).findings
+    reading = read(source, bindings)
+    found = [*reading.findings, *idle(reading.parsed, reading.conditions)]
+    return sorted(found, key=_place)[:MAX_FINDINGS]
 
 
 def read(source: PolicySource, bindings: Sequence[Binding] | None) -> Reading:
@@ -72,8 +75,12 @@ def read(source: PolicySource, bindings: Sequence[Binding] | None) -> Reading:
         *_names(parsed, judge_all=bindings is not None),
         *_cases(source, golden),
     ]
-    findings.sort(key=lambda finding: (finding.level, finding.file, finding.line))
+    findings.sort(key=_place)
     return Reading(parsed, named, golden, findings[:MAX_FINDINGS])
+
+
+def _place(finding: Finding) -> tuple[str, str, int]:
+    return finding.level, finding.file, finding.line
 
 
 def _folder(source: PolicySource) -> Iterator[Finding]:
