@@ -62,10 +62,14 @@ serve: $(STAMP) ## the gateway itself, on loopback
 	customhouse serve $(ARGS)
 
 # uv resolves for every platform and Python at once; the lock is plain requirements that any pip
-# reads: hashes, no index, no addresses. UPGRADE=--upgrade takes newer releases.
+# reads: hashes, no index, no addresses. UPGRADE=--upgrade takes newer releases. The second is what
+# a container needs to run, at the same versions.
 lock: ## pin the dependencies of pyproject.toml again
 	@test -d $(VENV)/lock || $(OUTER) -m venv --without-pip $(VENV)/lock
 	@$(OUTER) -m pip --python $(VENV)/lock/bin/python install --quiet uv==$(UV)
 	$(VENV)/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-header --no-annotate $(UPGRADE) \
 		--extra demo --extra dev --output-file requirements.lock pyproject.toml
+	echo 'setuptools>=77' | $(VENV)/lock/bin/uv pip compile --quiet --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate \
+		--constraint requirements.lock --output-file deploy/requirements.lock pyproject.toml -

@@ -44,6 +44,7 @@ CROSSED = frozenset(
         "upstream_broken",
         "upstream_died",
         "upstream_refused",
+        "unanswered",
         "result_too_large",
         "outcome_unwritten",
         "fault",

@@ -27,6 +27,7 @@ class Gauges:
     checkpoint_age_s: float
     upstreams: Mapping[str, bool]  # name -> healthy
     writable: bool
+    updates: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # name -> heard, passed
 
 
 class Histogram:
@@ -55,9 +56,13 @@ class Metrics:
     overhead: Histogram = field(default_factory=Histogram)
     upstream: Histogram = field(default_factory=Histogram)
 
-    def called(self, server: str, status: str, total_s: float, upstream_s: float) -> None:
+    def ended(self, server: str, status: str) -> None:
+        """A subscription is over: how long it was open says nothing of how quick the house is."""
         key = (server, status)
         self.calls[key] = self.calls.get(key, 0) + 1
+
+    def called(self, server: str, status: str, total_s: float, upstream_s: float) -> None:
+        self.ended(server, status)
         self.overhead.observe(total_s - upstream_s)
         self.upstream.observe(upstream_s)
 
@@ -119,6 +124,15 @@ def _gauges(gauges: Gauges) -> Iterable[Metric]:
     for name, is_healthy in gauges.upstreams.items():
         healthy.add_metric((name,), is_healthy)
     yield healthy
+    updates = CounterMetricFamily(
+        "customhouse_updates",
+        "Words of servers that a resource changed: all, and bursts of them that were passed on",
+        labels=("server", "fate"),
+    )
+    for name, (heard, passed) in gauges.updates.items():
+        updates.add_metric((name, "heard"), heard)
+        updates.add_metric((name, "passed"), passed)
+    yield updates
 
 
 class _Collector:

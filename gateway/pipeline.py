@@ -9,7 +9,9 @@ from typing import Protocol, TypeVar
 
 import anyio
 
+from gateway.domain.asking import Ask, as_child
 from gateway.domain.model import (
+    Act,
     Call,
     Decision,
     Outcome,
@@ -18,11 +20,14 @@ from gateway.domain.model import (
     Relay,
     Reply,
     Settlement,
+    Status,
+    Stream,
 )
 from gateway.domain.refusal import OUTCOME_UNWRITTEN, POLICY_CHANGED, Refusal, Refused
 from gateway.metrics import Metrics
 from gateway.store.ledger import Ledger, LogUnavailable, StaleDecision
 from gateway.upstream.catalogue import Interrupted
+from gateway.upstream.exchange import Asker
 
 _T = TypeVar("_T")
 POLICY_TRIES = 3
@@ -36,8 +41,16 @@ class Policy(Protocol):
 
 
 class Upstreams(Protocol):
-    async def invoke(self, permit: Permit, relay: Relay) -> Outcome:
+    async def invoke(self, permit: Permit, relay: Relay, asker: Asker | None) -> Outcome:
         """The only way to an upstream. Raises only Interrupted, when the caller left."""
+        ...
+
+
+class Caller(Protocol):
+    """Whoever made a call, as far as it can be asked something while the call is open."""
+
+    async def ask(self, permit: Permit) -> Outcome:
+        """Ask what the permitted call asks: its answer, as an outcome; a failure is one, too."""
         ...
 
 
@@ -56,20 +69,56 @@ class Pipeline:
         self._metrics = metrics
         self._new_call_id = new_call_id
 
-    async def govern(self, call: Call, relay: Relay) -> Reply:
+    async def govern(self, call: Call, relay: Relay, caller: Caller | None = None) -> Reply:
         """Take *call* across the border; its outcome is durable when this returns.
 
+        *caller*: whom the upstream may ask; None: nobody.
         Raises: Refused: nothing was sent, and the refusal is in the log; or OUTCOME_UNWRITTEN: the
         call was made, and its answer is withheld.
         A crash after admit leaves an orphan; recovery closes it as unknown, charged in full.
         """
         began_s = perf_counter()
         permit = await self._decided(call, self._ledger.admit)
-        outcome = await self._invoked(permit, relay)
+        outcome = await self._invoked(permit, relay, caller)
         settlement = await self._settled(permit, outcome)
-        took_s = perf_counter() - began_s
-        self._metrics.called(call.server, outcome.status, took_s, outcome.upstream_s)
+        if call.act is Act.SUBSCRIBE:
+            self._metrics.ended(call.server, outcome.status)
+        else:
+            took_s = perf_counter() - began_s
+            self._metrics.called(call.server, outcome.status, took_s, outcome.upstream_s)
         return Reply(call, outcome, settlement)
+
+    async def attend(self, call: Call, stream: Stream) -> Settlement:
+        """As `govern`, for a stream that no upstream answers: it is open between the two commits.
+
+        Raises: Refused: as `govern`.
+        """
+        permit = await self._decided(call, self._ledger.admit)
+        try:
+            await stream.run()
+        except BaseException:  # the caller left, may not stay, or a fault: it is over either way
+            await self._settled_shielded(permit, stream.outcome())
+            raise
+        outcome = stream.outcome()
+        settlement = await self._settled(permit, outcome)
+        self._metrics.ended(call.server, outcome.status)
+        return settlement
+
+    async def question(self, call: Call, ask: Ask, caller: Caller) -> Outcome:
+        """Bring what the upstream of *call* asks to *caller*: a call of its own, under the first.
+
+        It is durable before the caller sees it, and what the caller says before the upstream does.
+        Raises: Refused: as `govern`.
+        """
+        child = as_child(call, ask, self._new_call_id())
+        permit = await self._decided(child, self._ledger.admit)
+        try:
+            outcome = await caller.ask(permit)
+        except BaseException:  # the call has ended without the answer, or the caller left
+            await self._settled_shielded(permit, Outcome(Status.CANCELLED))
+            raise
+        await self._settled(permit, outcome)
+        return outcome
 
     async def enter(self, call: Call) -> None:
         """Enter a call that the gateway answers itself: one entry, durable when this returns.
@@ -117,11 +166,29 @@ class Pipeline:
         await self._ledger.refuse(refused, call.principal, "", call.method)
         return refused
 
-    async def _invoked(self, permit: Permit, relay: Relay) -> Outcome:
+    async def _invoked(self, permit: Permit, relay: Relay, caller: Caller | None) -> Outcome:
+        asker = _Asking(self, permit.call, caller) if caller is not None else None
         try:
-            return await self._upstreams.invoke(permit, relay)
+            return await self._upstreams.invoke(permit, relay, asker)
         except Interrupted as left:
-            # A settle that fails leaves an orphan; recovery closes it. The caller is gone either way.
-            with suppress(LogUnavailable), anyio.move_on_after(SETTLE_SHIELD_S, shield=True):
-                await self._ledger.settle(permit, left.outcome)
+            await self._settled_shielded(permit, left.outcome)
             raise
+
+    async def _settled_shielded(self, permit: Permit, outcome: Outcome) -> None:
+        # A settle that fails leaves an orphan; recovery closes it. The caller is gone either way.
+        with suppress(LogUnavailable), anyio.move_on_after(SETTLE_SHIELD_S, shield=True):
+            await self._ledger.settle(permit, outcome)
+
+
+class _Asking:
+    """The Asker of one call."""
+
+    __slots__ = ("_call", "_caller", "_pipeline")
+
+    def __init__(self, pipeline: Pipeline, call: Call, caller: Caller) -> None:
+        self._pipeline = pipeline
+        self._call = call
+        self._caller = caller
+
+    async def ask(self, ask: Ask) -> Outcome:
+        return await self._pipeline.question(self._call, ask, self._caller)

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Mutable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import anyio
 import structlog
@@ -115,6 +115,8 @@ class Asked:
         return self.params["_meta"].get("progressToken")
 
     async def send(self, raw: bytes) -> None:
+        if self.writer.is_closing():  # uvloop and asyncio do not agree what a write is then
+            raise ConnectionResetError
         self.writer.write(raw)
         await self.writer.drain()
 
@@ -159,11 +161,20 @@ async def echo(asked: Asked) -> None:
 class FakeUpstream:
     """A Streamable HTTP server of 2026-07-28 that does as it is told, misbehaviour included.
 
-    `behave` is called with each request and writes the response, or does not.
+    `behave` is called with each request and writes the response, or does not. What the gateway
+    asks to learn which revision the server speaks is answered here, and not counted as asked,
+    unless *introduces* says that `behave` does that.
     """
 
-    def __init__(self, behave: Behaviour = echo, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        behave: Behaviour = echo,
+        tls: ssl.SSLContext | None = None,
+        *,
+        introduces: bool = False,
+    ) -> None:
         self.behave = behave
+        self._introduces = introduces
         self._tls = tls
         self.asked: list[Asked] = []
         self.connections = 0
@@ -171,7 +182,7 @@ class FakeUpstream:
         self.closed_by_peer = asyncio.Event()
         self._writers: set[asyncio.StreamWriter] = set()
 
-    async def __aenter__(self) -> FakeUpstream:
+    async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
         self.port: int = self._server.sockets[0].getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}/mcp"
@@ -194,6 +205,9 @@ class FakeUpstream:
         try:
             while True:
                 asked = await self._read(reader, writer)
+                if asked.body.get("method") == "server/discover" and not self._introduces:
+                    await asked.answer({"supportedVersions": ["2026-07-28"], "capabilities": {}})
+                    continue
                 self.asked.append(asked)
                 await self.behave(asked)
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -209,7 +223,8 @@ class FakeUpstream:
         pairs = [line.split(": ", 1) for line in lines]
         headers = {name.lower(): value for name, value in pairs}
         assert len(headers) == len(pairs), "a header was sent twice"
-        body = json.loads(await reader.readexactly(int(headers["content-length"])))
+        n_bytes = int(headers.get("content-length", "0"))
+        body = json.loads(await reader.readexactly(n_bytes)) if n_bytes else {}
         return Asked(first, headers, body, reader, writer)
 
 

@@ -60,7 +60,7 @@ def test_the_configuration_in_the_readme_is_read_and_holds_every_key(tmp_path: P
     file.write_text(text)
     (tmp_path / "policies").mkdir()
     config = load(file, {})
-    assert set(config.servers) == {"time", "docs", "desk"}
+    assert set(config.servers) == {"time", "docs", "orders", "desk"}
     keys = {*TOP, *LIMITS, *(key for section in SECTIONS.values() for key in section)}
     assert not [key for key in keys if not re.search(rf"\b{key} = ", text)]
 

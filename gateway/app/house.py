@@ -5,19 +5,27 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
+from gateway.app.artifact import frozen_to
 from gateway.app.clock import wall_us
 from gateway.app.limits import LimitsBook
-from gateway.app.wiring import all_servers, declared_agents, server_spec, server_terms
+from gateway.app.wiring import (
+    all_servers,
+    declared_agents,
+    refuse_shared_names,
+    server_spec,
+    server_terms,
+)
 from gateway.audit import entry as entries
 from gateway.audit.checkpoint import Signer
 from gateway.config import Config, Server
+from gateway.domain.lock import Lock
 from gateway.edge.ids import new_call_id
 from gateway.jobs.checkpoint import Publisher
 from gateway.jobs.discover import Discovery
@@ -28,7 +36,7 @@ from gateway.policy.files import Binding, bundle
 from gateway.policy.load import Loaded
 from gateway.policy.load import load as load_policy
 from gateway.policy.snapshot import Policies, builtin_deny_all
-from gateway.store import backing, engine, keys, recovery, trail
+from gateway.store import backing, engine, keyring, keys, recovery, trail
 from gateway.store.counters import Counters
 from gateway.store.identity import Identity
 from gateway.store.ledger import Ledger
@@ -68,6 +76,7 @@ class House:
     servers: dict[str, Server]
     discovery: Discovery
     orphans: int = 0
+    reseal: Callable[[bytes], None] = lambda _key: None  # what the edge does with another state key
 
     async def apply_policy(self, author: str) -> str:
         """Load the policy folder and put it in force; all or nothing. Returns the new version.
@@ -95,16 +104,15 @@ class House:
         now_us = self.ledger.log.stamp()
         tenants = self.ledger.pseudonyms.all(TENANT)
         held, charged = self.ledger.counters.totals(tenants, now_us)
+        servers = self.upstreams.health().items()
         return Gauges(
             held=held,
             charged=charged,
             log_entries=self.ledger.log.next_leaf,
             checkpoint_age_s=max(0.0, (now_us - self.publisher.published_us) / 1e6),
-            upstreams={
-                name: health.breaker is BreakerState.CLOSED
-                for name, health in self.upstreams.health().items()
-            },
+            upstreams={name: one.breaker is BreakerState.CLOSED for name, one in servers},
             writable=not self.ledger.log.closed,
+            updates={name: (one.updates_heard, one.updates_passed) for name, one in servers},
         )
 
     def is_ready(self) -> bool:
@@ -112,15 +120,19 @@ class House:
 
 
 @asynccontextmanager
-async def open_house(config: Config, environ: Mapping[str, str]) -> AsyncIterator[House]:
+async def open_house(
+    config: Config, environ: Mapping[str, str], frozen: Lock | None = None
+) -> AsyncIterator[House]:
     """Own the data folder, take up the log, and have everything in memory; serve nothing yet.
+
+    *frozen* to a lock nothing is served that is not in it, and nothing new is approved.
 
     Raises: FolderInUse, KeysMissing, LogShortened, LogDamaged, NotBacked, CountersDamaged,
     SchemaUnknown, NameTaken, PolicyInvalid, ConfigError: nothing was changed, the house stays closed.
     """
     lock = engine.lock_folder(config.data_dir)
     try:
-        house, tail = _build(config, environ)
+        house, tail = _build(config, environ, frozen)
         await _take_up(house, tail)
         try:
             yield house
@@ -131,7 +143,7 @@ async def open_house(config: Config, environ: Mapping[str, str]) -> AsyncIterato
 
 
 @dataclass(frozen=True, slots=True)
-class _Books:
+class Books:
     """The log as it lies on disk, with what is needed to read and sign it."""
 
     database: Path
@@ -142,32 +154,38 @@ class _Books:
     changes: backing.Changes
 
 
-def _open_books(config: Config) -> _Books:
+def open_books(config: Config) -> Books:
     database = config.data_dir / engine.DATABASE
     engine.prepare(database)
     pseudonyms = Pseudonyms()
     with engine.reading(database) as connection:
         log_id = recovery.log_id(connection) or secrets.token_hex(16)
         tail = recovery.read_tail(connection)
+        keyring.settle(config.keys_dir, connection, f"customhouse/{log_id}")
         house_keys = keys.load_or_create(config.keys_dir, tail.frontier.size == 0)
         signer = Signer(house_keys.signing, f"customhouse/{log_id}")
-        recovery.check_remembered(connection, house_keys.folder, signer.vkey, tail.frontier)
-        changes = backing.check(connection, house_keys.folder, signer.vkey, tail.frontier)
+        signed_by = recovery.keys_of(connection, signer.vkey)
+        recovery.check_remembered(connection, house_keys.folder, signed_by, tail.frontier)
+        changes = backing.check(connection, house_keys.folder, signed_by, tail.frontier)
         pseudonyms.resume(stored_pseudonyms(connection))
     keys.write_vkey(house_keys.folder, str(signer.vkey))
-    return _Books(database, tail, house_keys, signer, pseudonyms, changes)
+    return Books(database, tail, house_keys, signer, pseudonyms, changes)
 
 
-def _build(config: Config, environ: Mapping[str, str]) -> tuple[House, recovery.Tail]:
-    books = _open_books(config)
+def _build(
+    config: Config, environ: Mapping[str, str], frozen: Lock | None
+) -> tuple[House, recovery.Tail]:
+    books = open_books(config)
     database, house_keys, signer = books.database, books.house_keys, books.signer
     tables = reader_engine(database)
     identity = Identity()
     identity.load(tables, declared_agents(config, environ))
+    refuse_shared_names(config, identity)
     registry = Registry()
     servers = all_servers(config, registered_servers(tables))
     for name, server in servers.items():
         registry.terms[name] = server_terms(server)
+    registry.only = None if frozen is None else frozen_to(frozen, servers)
     registry.load(tables)
     tables.dispose()
     loaded = _policy(config, identity)
@@ -189,7 +207,8 @@ def _build(config: Config, environ: Mapping[str, str]) -> tuple[House, recovery.
         server_spec(name, server, environ, declared=name in config.servers)
         for name, server in servers.items()
     ]
-    upstreams = Upstreams(specs, wall_us, structlog.get_logger("customhouse.upstream"))
+    upstream_log = structlog.get_logger("customhouse.upstream")
+    upstreams = Upstreams(specs, wall_us, upstream_log, lambda who: policies.current.rights(who))
     house = House(
         config=config,
         environ=environ,

@@ -9,18 +9,22 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from importlib.metadata import version
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import structlog
 import uvicorn
 import uvloop
 
+from gateway.app.artifact import tell_unlocked
 from gateway.app.clock import wall_us
 from gateway.app.house import House, open_house
 from gateway.app.logs import configure_logs
 from gateway.app.operations.administration import Administration
 from gateway.app.threshold import bound, close_to_children, open_to_callers, refuse_second
-from gateway.config import Config, check_exposure
+from gateway.config import Config, Listen, check_exposure
 from gateway.domain import refusal as no
+from gateway.domain.lock import Lock
 from gateway.domain.operator import OperationRefused
 from gateway.edge import admin
 from gateway.edge.house import LOOPBACK_HOSTS, LOOPBACK_ORIGINS, Settings
@@ -28,6 +32,9 @@ from gateway.edge.house import House as EdgeHouse
 from gateway.edge.http import Border
 from gateway.edge.wire import OneWrite
 from gateway.store.engine import free_bytes
+
+if TYPE_CHECKING:
+    from gateway.app.issuers import Issuing
 
 DRAIN_S = 30
 FIRST_LOOK_S = 10.0
@@ -37,8 +44,15 @@ DRAIN, DISK = "drain", "disk"  # why the ledger is closed
 log = structlog.get_logger("customhouse.serve")
 
 
-def run(config: Config, environ: Mapping[str, str], ready: Callable[[str], None]) -> None:
+def run(
+    config: Config,
+    environ: Mapping[str, str],
+    ready: Callable[[str], None],
+    frozen: Lock | None = None,
+) -> None:
     """Serve until SIGTERM or SIGINT; *ready* is told the address when the first call may come.
+
+    *frozen* to a lock nothing is served that is not in it.
 
     Raises: OperationRefused: another gateway serves here, or the address is not to be had; no
     server was started. Whatever opening the house raises.
@@ -47,7 +61,7 @@ def run(config: Config, environ: Mapping[str, str], ready: Callable[[str], None]
     refuse_second(config)
     with bound(config) as listener:
         configure_logs(config.log_level)
-        uvloop.run(_serve(config, environ, listener, ready))
+        uvloop.run(_serve(config, environ, listener, ready, frozen))
 
 
 async def _serve(
@@ -55,9 +69,11 @@ async def _serve(
     environ: Mapping[str, str],
     listener: socket.socket,
     ready: Callable[[str], None],
+    frozen: Lock | None,
 ) -> None:
-    async with open_house(config, environ) as house, _working(house) as edge:
+    async with open_house(config, environ, frozen) as house, _working(house, listener) as edge:
         check_exposure(config, house.identity.issued_keys(wall_us()))
+        tell_unlocked(house.registry)
         for warning in config.warnings:
             log.warning("configuration", why=warning)
         open_to_callers(listener, config)
@@ -74,12 +90,14 @@ async def _serve(
 
 
 @asynccontextmanager
-async def _working(house: House) -> AsyncIterator[Border]:
+async def _working(house: House, listener: socket.socket) -> AsyncIterator[Border]:
     """Upstreams started and looked at once, jobs and the operator's socket running."""
     discovery, desk = house.discovery, Administration(house)
     house.upstreams.on_list_changed(discovery.notice)
     await house.upstreams.start()
-    edge = _border(house)
+    issuing = _issuing(house, listener)
+    edge = _border(house, issuing)
+    house.reseal = edge.reseal
     socket_path = house.config.data_dir / admin.SOCKET
     try:
         async with asyncio.TaskGroup() as jobs:
@@ -88,6 +106,8 @@ async def _working(house: House) -> AsyncIterator[Border]:
                 jobs.create_task(house.publisher.run()),
                 jobs.create_task(_tend(house)),
             ]
+            if issuing is not None:
+                tasks.append(jobs.create_task(issuing.key_sets.run()))
             await _first_look(house, jobs)
             tasks.append(jobs.create_task(discovery.run()))
             _reload_at_hup(desk, jobs)
@@ -106,22 +126,35 @@ async def _first_look(house: House, jobs: asyncio.TaskGroup) -> None:
         await asyncio.wait(looks, timeout=FIRST_LOOK_S)
 
 
-def _border(house: House) -> Border:
+def _issuing(house: House, listener: socket.socket) -> Issuing | None:
+    if not house.config.issuers:
+        return None
+    from gateway.app.issuers import at_work
+
+    host, port = listener.getsockname()[:2]
+    return at_work(house, f"http://{Listen(host, port)}")
+
+
+def _border(house: House, issuing: Issuing | None) -> Border:
     config = house.config
+    public_host = urlsplit(config.public_url).netloc
     settings = Settings(
         version=version("customhouse"),
-        allowed_hosts=(*LOOPBACK_HOSTS, *config.allowed_hosts),
+        allowed_hosts=(*LOOPBACK_HOSTS, *config.allowed_hosts, *filter(None, [public_host])),
         allowed_origins=(*LOOPBACK_ORIGINS, *config.allowed_origins),
     )
     stands_on = EdgeHouse(
         pipeline=house.pipeline,
         policies=house.policies,
         catalogue=lambda: house.registry.catalogue,
-        identity=house.identity,
+        identity=house.identity if issuing is None else issuing.oauth.identity(),
         state_key=house.house_keys.state,
         clock=wall_us,
         is_ready=house.is_ready,
+        is_draining=lambda: DRAIN in house.ledger.closed_by,
         render_metrics=lambda: house.metrics.render(house.gauges()),
+        toolsets=config.toolsets,
+        oauth=issuing.oauth if issuing is not None else None,
     )
     return Border(stands_on, settings)
 

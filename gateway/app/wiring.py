@@ -11,15 +11,18 @@ from gateway.config import (
     Approve,
     Config,
     ConfigError,
+    OpenApi,
     Server,
+    Sharing,
     agent_keys,
     resolve,
     server_from,
 )
-from gateway.store.identity import Agent, NameTaken
+from gateway.store.identity import Agent, Identity, NameTaken
 from gateway.store.pins import Terms
 from gateway.upstream.spec import (
     HttpTransport,
+    OpenApiTransport,
     PythonTransport,
     ServerSpec,
     StdioTransport,
@@ -35,6 +38,12 @@ def declared_agents(
     for name, agent in config.agents.items():
         declared = Agent(name, agent.tenant, agent.team, agent.roles, agent.limits)
         yield declared, keys.get(name)
+
+
+def refuse_shared_names(config: Config, identity: Identity) -> None:
+    """Raises: NameTaken: an agent is called like a role that tokens give, and would be worth it."""
+    for name in sorted(config.proved_roles & identity.agents.keys()):
+        raise NameTaken(f"{name!r} is an agent, and a role that tokens of an issuer give")
 
 
 def all_servers(config: Config, registered: Mapping[str, str]) -> dict[str, Server]:
@@ -63,8 +72,10 @@ def server_terms(server: Server) -> Terms:
         tools=server.tools,
         tags=server.tags,
         prices=server.price,
+        cache_s=server.cache,
         result_tokens=server.max_result_tokens,
         limits=server.limits,
+        requests=server.requests,
     )
 
 
@@ -76,24 +87,41 @@ def server_spec(
         name=name,
         transport=_transport(server, environ, declared=declared),
         timeout_s=server.timeout_s,
+        per_caller=server.session is Sharing.PER_CALLER,
+        requests=server.requests,
         max_result_bytes=server.max_result_bytes,
     )
 
 
 def _transport(server: Server, environ: Mapping[str, str], *, declared: bool) -> Transport:
+    if server.openapi is not None:
+        return _open_api(server, server.openapi, environ, declared=declared)
     if server.url:
         token, missing = _secret(server.auth, environ)
         return HttpTransport(
             url=server.url,
             auth_header_value=f"Bearer {token}" if token else "",
             auth_missing=missing,
-            allow_private=declared or _is_plainly_local(server.url),
+            allow_private=declared or is_plainly_local(server.url),
         )
     env, missing = _environment(server.env, environ)
     cwd = str(server.cwd) if server.cwd else ""
     if server.python:
         return PythonTransport(module=server.python, env=env, cwd=cwd, auth_missing=missing)
     return StdioTransport(command=server.command, env=env, cwd=cwd, auth_missing=missing)
+
+
+def _open_api(
+    server: Server, openapi: OpenApi, environ: Mapping[str, str], *, declared: bool
+) -> OpenApiTransport:
+    token, missing = _secret(server.auth, environ)
+    local = declared or is_plainly_local(server.url)
+    api = HttpTransport(server.url, token, missing, allow_private=local)
+    document: HttpTransport | str = openapi.document
+    if "://" in openapi.document:
+        near = declared or is_plainly_local(openapi.document)
+        document = HttpTransport(openapi.document, allow_private=near)
+    return OpenApiTransport(api, document, openapi.writes)
 
 
 def _secret(reference: str, environ: Mapping[str, str]) -> tuple[str, bool]:
@@ -118,6 +146,6 @@ def _environment(
     return env, missing
 
 
-def _is_plainly_local(url: str) -> bool:
+def is_plainly_local(url: str) -> bool:
     """The operator typed this machine's own address; a name could turn out to be anything."""
     return (urlsplit(url).hostname or "") in ("127.0.0.1", "::1", "localhost")

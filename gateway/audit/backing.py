@@ -58,7 +58,10 @@ class Backing:
     def __init__(self) -> None:
         self._digests: dict[str, str] = {}  # by pseudonym, the newest last
 
-    def take(self, rows: Mapping[str, str]) -> None:
+    def take(self, rows: Mapping[str, str], erased: Iterable[str] = ()) -> None:
+        """Hear of one change: first what it *erased* with its name, then the rows it wrote."""
+        for pseudonym in erased:
+            self._digests.pop(pseudonym, None)
         for pseudonym, digest in rows.items():
             self._digests.pop(pseudonym, None)
             self._digests[pseudonym] = digest

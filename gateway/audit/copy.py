@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gateway.audit.backing import Row as Registered
+from gateway.audit.export import COLUMNS
 from gateway.audit.statements import Head
 
 Row = tuple[int, int, bytes, bytes, bytes]  # idx, at, kind, call_id, body: one row of `entries`
@@ -29,6 +30,12 @@ _NAMES = """
     SELECT IFNULL(CAST(id AS BLOB), x''), IFNULL(CAST(kind AS BLOB), x''),
         IFNULL(CAST(name AS BLOB), x''), IFNULL(CAST(salt AS BLOB), x'')
     FROM pseudonyms ORDER BY id"""
+_ROTATIONS = """
+    SELECT CAST(idx AS INTEGER), IFNULL(CAST(body AS BLOB), x'') FROM entries
+    WHERE kind = 'change' AND instr(body, CAST('"rotation":{' AS BLOB)) > 0 ORDER BY idx"""
+_FIRST_PAYLOAD = (
+    "SELECT CAST(leaf AS INTEGER) FROM payloads WHERE sealed <> x'' ORDER BY leaf LIMIT 1"
+)
 _STATES = """
     SELECT IFNULL(CAST(leaf AS INTEGER), -1), IFNULL(CAST(state AS BLOB), x'')
     FROM counter_states ORDER BY leaf"""
@@ -82,6 +89,12 @@ def rows(connection: sqlite3.Connection) -> Iterator[Row]:
     return connection.execute(_ROWS)
 
 
+def bodies(connection: sqlite3.Connection, low: int, high: int) -> list[bytes]:
+    """Return the bodies of the entries from *low* up to *high*."""
+    query = "SELECT IFNULL(CAST(body AS BLOB), x'') FROM entries WHERE idx >= ? AND idx < ? ORDER BY idx"
+    return [body for (body,) in connection.execute(query, (low, high))]
+
+
 def head(connection: sqlite3.Connection) -> Head | None:
     row = connection.execute(_HEAD).fetchone()
     return None if row is None else Head(*row)
@@ -102,13 +115,45 @@ def names(connection: sqlite3.Connection) -> Iterator[tuple[bytes, bytes, bytes,
     return connection.execute(_NAMES)
 
 
+def rotations(connection: sqlite3.Connection) -> Iterator[tuple[int, bytes]]:
+    """Return leaf and body of every entry that may hand the signing key over."""
+    return connection.execute(_ROTATIONS)
+
+
+def first_payload(connection: sqlite3.Connection) -> int | None:
+    """Return the first leaf that still has a payload; None where none has."""
+    if b"payloads" not in _tables(connection):
+        return None
+    row = connection.execute(_FIRST_PAYLOAD).fetchone()
+    return None if row is None else row[0]
+
+
+def exported(path: Path) -> Iterator[tuple[bytes, dict[str, object]]]:
+    """Return every record of an export, as JSON, with the columns beside it.
+
+    Raises: NotReadable: *path* is no export, or SQLite cannot read it.
+    """
+    with opened(path) as connection:
+        if b"records" not in _tables(connection):
+            raise NotReadable(f"{path} has no table of records")
+        columns = ", ".join(COLUMNS)
+        query = f"SELECT CAST(record AS BLOB), {columns} FROM records ORDER BY leaf"  # noqa: S608 - constants
+        for said, *values in _typed(connection, query):
+            record = said if isinstance(said, bytes) else b""
+            yield record, dict(zip(COLUMNS, values, strict=True))
+
+
 def registered(connection: sqlite3.Connection) -> Iterator[tuple[str, Registered]]:
     """Return every row of administration with the name of its table; a missing table has none."""
-    there = {bytes(name) for (name,) in connection.execute(_TABLES).fetchall()}
+    there = _tables(connection)
     for table, query in _REGISTERED.items():
         if table.encode() in there:
             for row in _typed(connection, query):
                 yield table, row
+
+
+def _tables(connection: sqlite3.Connection) -> set[bytes]:
+    return {bytes(name) for (name,) in connection.execute(_TABLES).fetchall()}
 
 
 def _typed(connection: sqlite3.Connection, query: str) -> Iterator[Registered]:

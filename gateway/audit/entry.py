@@ -27,6 +27,7 @@ __all__ = [
     "Close",
     "Counters",
     "Entry",
+    "Erased",
     "Folded",
     "Intent",
     "LimitHeld",
@@ -35,6 +36,7 @@ __all__ = [
     "Predecessor",
     "Recovery",
     "Refused",
+    "Rotation",
     "Single",
     "decode",
     "encode",
@@ -132,6 +134,7 @@ class Outcome(_Common, frozen=True, kw_only=True, tag="outcome"):
     used: Amounts
     ms: Whole
     code: str = ""
+    count: Whole = 0  # of a subscription: notifications
     result: str = ""  # commitment
     by: Literal["", "recovery", "drain"] = ""  # who settled it, when its own task did not
 
@@ -200,6 +203,22 @@ class Recovery(_Common, frozen=True, kw_only=True, tag="recovery"):
     tail: Whole  # size of the log as found
 
 
+class Erased(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
+    """What was destroyed beside the log, in the commit of this entry."""
+
+    names: tuple[str, ...]  # pseudonyms: nobody can say any more for whom they stand
+    payloads: Whole  # how many
+    before: Whole  # no entry before this leaf has a payload any more; 0: nothing is said of others
+
+
+class Rotation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
+    """The log's signing key hands over to another: see `gateway.audit.rotation`."""
+
+    old: str  # verifier keys, whole
+    next: str
+    signatures: tuple[str, str]  # by the old key and by the next one, base64
+
+
 class Change(_Common, frozen=True, kw_only=True, tag="change"):
     """An act of administration, or something noticed: *what* names it, e.g. `policy.apply`."""
 
@@ -210,6 +229,8 @@ class Change(_Common, frozen=True, kw_only=True, tag="change"):
     prior: str = ""  # digest before
     note: str = ""  # commitment
     rows: dict[Subject, RowDigest] = {}  # of the rows written with it: gateway.audit.backing
+    erased: Erased | None = None
+    rotation: Rotation | None = None
 
 
 Entry = Open | Close | Intent | Outcome | Single | Refused | Folded | Counters | Recovery | Change

@@ -35,6 +35,8 @@ class Code(StrEnum):
     ANOTHER_LOG = "another_log"
     RENAMED = "renamed"
     UNBACKED = "unbacked"
+    BAD_ROTATION = "bad_rotation"
+    NOT_ERASED = "not_erased"
 
 
 MEANING: Mapping[Code, str] = {
@@ -60,6 +62,8 @@ MEANING: Mapping[Code, str] = {
     Code.ANOTHER_LOG: "an open entry names another log or another signing key",
     Code.RENAMED: "a pseudonym stands beside a name that it was not made for",
     Code.UNBACKED: "what is stored of agents, keys, servers and definitions is not what was entered",
+    Code.BAD_ROTATION: "a change of the log's signing key is not one that both keys signed",
+    Code.NOT_ERASED: "what an entry says was erased is there",
 }
 
 
@@ -85,6 +89,10 @@ class Report:
     checkpoints_checked: int  # verified signatures whose size lies within the log
     charged: Mapping[str, int]  # by meter, over the whole log
     last_us: int  # time of the newest entry
+    erasures: int = 0  # entries by which something beside the log was destroyed
+    erased_payloads: int = 0  # by all of them
+    erased_names: int = 0
+    rotations: int = 0  # of the signing key
 
     @property
     def clean(self) -> bool:
@@ -101,6 +109,10 @@ class Report:
             "checkpoints_checked": self.checkpoints_checked,
             "charged": dict(self.charged),
             "last_us": self.last_us,
+            "erasures": self.erasures,
+            "erased_payloads": self.erased_payloads,
+            "erased_names": self.erased_names,
+            "rotations": self.rotations,
             "counts": {str(code): count for code, count in self.counts.items()},
             "findings": [
                 {"code": str(one.code), "leaf": one.leaf, "sentence": one.sentence}

@@ -47,6 +47,10 @@ _PRIOR = rb'\{"log":' + _TEXT + rb',"root":' + _TEXT + rb',"size":' + _WHOLE + r
 _FLAGS = _map(rb"(?:true|false)")
 _ROW = rb'"o[0-9a-f]{16}":"[0-9a-f]{64}"'
 _ROWS = rb"\{" + _ROW + rb"(?:," + _ROW + rb")*+\}"
+_NAMES = _list(_TEXT)
+_ERASED = rb'\{"before":' + _WHOLE + rb',"names":' + _NAMES + rb',"payloads":' + _WHOLE + rb"\}"
+_SIGNATURES = rb"\[" + _TEXT + b"," + _TEXT + rb"\]"
+_ROTATION = rb'\{"next":' + _TEXT + rb',"old":' + _TEXT + rb',"signatures":' + _SIGNATURES + rb"\}"
 
 Fields = Mapping[str, bytes]
 
@@ -92,7 +96,7 @@ _KINDS: Mapping[str, tuple[Fields, Fields]] = {
             "status": _one_of(Status),
             "used": _METERS,
         },
-        {"by": rb'"(?:recovery|drain)"', "code": _SAID, "result": _SAID},
+        {"by": rb'"(?:recovery|drain)"', "code": _SAID, "count": _COUNTED, "result": _SAID},
     ),
     "single": (
         {
@@ -142,7 +146,15 @@ _KINDS: Mapping[str, tuple[Fields, Fields]] = {
     "recovery": ({"reason": _TEXT, "tail": _WHOLE}, {}),
     "change": (
         {"author": _TEXT, "what": _TEXT},
-        {"digest": _SAID, "note": _SAID, "prior": _SAID, "rows": _ROWS, "subject": _SAID},
+        {
+            "digest": _SAID,
+            "erased": _ERASED,
+            "note": _SAID,
+            "prior": _SAID,
+            "rotation": _ROTATION,
+            "rows": _ROWS,
+            "subject": _SAID,
+        },
     ),
 }
 
@@ -153,7 +165,7 @@ _TAKEN: Mapping[str, tuple[str, ...]] = {
     "outcome": ("intent", "tokens", "calls", "cost"),
     "counters": ("digest",),
     "recovery": ("reason",),
-    "change": ("rows",),
+    "change": ("rows", "erased", "rotation"),
 }
 _MAPS = ("codes", "conds", "detail", "rows")  # with free keys, whose order has to be looked at
 _OFTEN_BYTES = 512  # what is longer hardly comes twice

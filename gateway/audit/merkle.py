@@ -113,7 +113,7 @@ def inclusion_ranges(index: int, size: int) -> Ranges:
     ranges: Ranges = []
     low, high = 0, size
     while high - low > 1:
-        middle = low + _split(high - low)
+        middle = low + split(high - low)
         if index < middle:
             ranges.append((middle, high))
             high = middle
@@ -134,7 +134,7 @@ def consistency_ranges(old_size: int, size: int) -> Ranges:
     ranges: Ranges = []
     low, high = 0, size
     while old_size != high:
-        middle = low + _split(high - low)
+        middle = low + split(high - low)
         if old_size <= middle:
             ranges.append((middle, high))
             high = middle
@@ -224,6 +224,6 @@ def _climb(path: Sequence[bytes], node: int, last: int) -> tuple[bytes, bytes, i
     return old_computed, computed, last
 
 
-def _split(size: int) -> int:
+def split(size: int) -> int:
     """Return the largest power of two below *size* (for sizes above 1)."""
     return 1 << ((size - 1).bit_length() - 1)

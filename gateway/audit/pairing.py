@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from gateway.audit.checkpoint import Vkey
 from gateway.audit.findings import Code, Findings
 from gateway.audit.grammar import Line
+from gateway.audit.rotation import Keys
 
 ORIGIN_PREFIX = "customhouse/"  # then the id of the log
 # Why a recovery was: after a failed commit the process went on, and its calls stayed in flight.
@@ -17,8 +17,8 @@ _NO_INTENT, _IN_FLIGHT, _CLOSED, _UNREAD = range(4)
 class Pairing:
     """Takes the lines of one log in order, and judges each by those before it."""
 
-    def __init__(self, vkey: Vkey, findings: Findings) -> None:
-        self._vkey = vkey
+    def __init__(self, keys: Keys, findings: Findings) -> None:
+        self._keys = keys
         self._findings = findings
         self._leaves = bytearray()
         self._in_flight: dict[int, bytes] = {}  # intent -> its call
@@ -72,11 +72,12 @@ class Pairing:
     def _open(self, leaf: int, line: Line) -> None:
         self._resumed_at = leaf
         key, log = (text.decode() for text in line.taken)
-        if ORIGIN_PREFIX + log != self._vkey.name or key != self._vkey.id:
+        vkey = self._keys.at(leaf)
+        if ORIGIN_PREFIX + log != vkey.name or key != vkey.id:
             self._findings.add(
                 Code.ANOTHER_LOG,
                 f"open entry {leaf} is of log {log}, signed by {key}; the key to verify with "
-                f"is {self._vkey.id}",
+                f"is {vkey.id}",
                 leaf,
             )
 

@@ -69,6 +69,11 @@ def prove(rows: Iterable[Row], index: int, note: bytes) -> str:
     body, nodes = _nodes(rows, index, stated.size)
     if not verify_inclusion(leaf_hash(body), index, stated.size, nodes, stated.root):
         raise NotProvable(f"the {stated.size} entries have another root than the checkpoint states")
+    return written(index, body, nodes, note)
+
+
+def written(index: int, body: bytes, nodes: Iterable[bytes], note: bytes) -> str:
+    """Return a proof as text."""
     lines = [_FIRST_LINE, f"extra {_base64(body)}", f"index {index}", *map(_base64, nodes)]
     return "\n".join(lines) + "\n\n" + note.decode()
 

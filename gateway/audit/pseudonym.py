@@ -13,6 +13,11 @@ SALT_BYTES = 16
 _HEX_CHARS = 16
 
 
+def is_erased(pseudonym: bytes, name: bytes, salt: bytes) -> bool:
+    """What is left of an erased name: its row stays where it was, with nothing in it."""
+    return not salt and name == pseudonym
+
+
 def pseudonym_of(salt: bytes, kind: str, name: str) -> str:
     """The id of *name*. 64 bits: to find another name for an id takes 2^64 guesses."""
     named = f"{kind}\n{name}".encode("utf-8", "replace")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from gateway.audit import checkpoint
-from gateway.audit.checkpoint import BadCheckpoint, BadSignature, Checkpoint, Vkey
+from gateway.audit.checkpoint import BadCheckpoint, BadSignature, Checkpoint
 from gateway.audit.findings import Code, Findings
 from gateway.audit.merkle import BadFrontier, Frontier, leaf_hash
+from gateway.audit.rotation import Keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +33,8 @@ class _Statement:
 class Statements:
     """Collects what was signed; then grows the tree and compares on the way; then judges."""
 
-    def __init__(self, vkey: Vkey, findings: Findings) -> None:
-        self._vkey = vkey
+    def __init__(self, keys: Keys, findings: Findings) -> None:
+        self._keys = keys
         self._findings = findings
         self._head: Checkpoint | None = None
         self._signed: list[_Statement] = []
@@ -108,7 +108,7 @@ class Statements:
 
     def _add(self, note: bytes, source: str) -> Checkpoint | None:
         try:
-            signed = checkpoint.open(note, self._vkey)
+            signed = self._keys.open(note)
         except (BadCheckpoint, BadSignature) as err:
             self._findings.add(Code.BAD_SIGNATURE, f"{source}: {err}")
             return None

@@ -15,11 +15,11 @@ import argparse
 import hashlib
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.audit import copy
+from gateway.audit import copy, rotation
 from gateway.audit.backing import OBJECT, Backing, Name
 from gateway.audit.backing import Row as Registered
 from gateway.audit.checkpoint import BadVkey, Vkey
@@ -27,7 +27,8 @@ from gateway.audit.copy import NotReadable, Row
 from gateway.audit.findings import MEANING, Code, Findings, Report
 from gateway.audit.grammar import Line
 from gateway.audit.pairing import Pairing
-from gateway.audit.pseudonym import pseudonym_of
+from gateway.audit.pseudonym import is_erased, pseudonym_of
+from gateway.audit.rotation import BadRotation, Keys
 from gateway.audit.spending import Spending
 from gateway.audit.statements import Head, Statements
 from gateway.audit.walk import Walk
@@ -44,25 +45,29 @@ class Evidence:
     remembered: bytes | None = None  # a checkpoint that was kept elsewhere
     names: Iterable[Name] = ()
     registered: Iterable[tuple[str, Registered]] = ()  # table, row
+    rotations: Iterable[tuple[int, bytes]] = ()  # leaf and body of entries that may be some
+    first_payload: int | None = None  # the first leaf that has one
 
 
 def verify(evidence: Evidence, vkey: Vkey) -> Report:
     """Read all of *evidence* once, and report everything that is wrong with it."""
     findings = Findings()
-    statements = Statements(vkey, findings)
+    keys = _keys(vkey, evidence.rotations, findings)
+    statements = Statements(keys, findings)
     statements.add_head(evidence.head)
     statements.add_published(evidence.published)
     if evidence.remembered is not None:
         statements.add_remembered(evidence.remembered)
     statements.begin()
-    pairing, spending = Pairing(vkey, findings), Spending(findings)
-    changes = _Changes()
+    pairing, spending = Pairing(keys, findings), Spending(findings)
+    changes = _Changes(keys)
     walk = Walk(findings, statements, (pairing, spending, changes))
     walk.over(evidence.rows)
     if walk.end == 0:
         findings.add(Code.NOT_OPENED, "the log has no entries")
     _judge_states(evidence.counter_states, spending.digests, findings)
-    subjects = _judge_names(evidence.names, findings)
+    subjects = _judge_names(evidence.names, changes.erased, findings)
+    changes.judge(evidence.first_payload, findings)
     for sentence in changes.backing.judge(evidence.registered, subjects):
         findings.add(Code.UNBACKED, sentence)
     in_flight = pairing.finish()
@@ -77,6 +82,10 @@ def verify(evidence: Evidence, vkey: Vkey) -> Report:
         checkpoints_checked=compared,
         charged=spending.charged,
         last_us=walk.last_us,
+        erasures=changes.erasures,
+        erased_payloads=changes.erased_payloads,
+        erased_names=len(changes.erased),
+        rotations=len(keys.rotations),
     )
 
 
@@ -91,28 +100,71 @@ def verify_copy(path: Path, vkey: Vkey, remembered: bytes | None = None) -> Repo
             remembered,
             copy.names(connection),
             copy.registered(connection),
+            list(copy.rotations(connection)),
+            copy.first_payload(connection),
         )
         return verify(evidence, vkey)
 
 
-class _Changes:
-    """Takes from the lines what stands behind the rows of administration."""
+def _keys(vkey: Vkey, bodies: Iterable[tuple[int, bytes]], findings: Findings) -> Keys:
+    """The keys that the log hands over, or *vkey* alone where it does so wrongly."""
+    try:
+        return Keys(vkey, rotation.among(bodies))
+    except BadRotation as err:
+        findings.add(Code.BAD_ROTATION, str(err))
+        return Keys(vkey)
 
-    def __init__(self) -> None:
+
+class _Changes:
+    """Takes from the lines what stands behind rows and keys, and what was destroyed."""
+
+    def __init__(self, keys: Keys) -> None:
         self.backing = Backing()
+        self.erased: set[str] = set()
+        self.erasures = self.erased_payloads = 0
+        self._before = 0  # no payload of an earlier leaf is left
+        self._expected = {one.leaf for one in keys.rotations}
+        self._met: set[int] = set()
 
     def take(self, leaf: int, line: Line, at_us: int) -> None:
-        if line.kind == "change" and line.taken[0]:
-            self.backing.take(json.loads(line.taken[0]))
+        if line.kind != "change":
+            return
+        rows, erased, rotated = line.taken
+        said = json.loads(erased) if erased else {}
+        if said:
+            self.erasures += 1
+            self.erased_payloads += said["payloads"]
+            self.erased.update(said["names"])
+            self._before = max(self._before, said["before"])
+        if rows or said:
+            self.backing.take(json.loads(rows) if rows else {}, said.get("names", ()))
+        if rotated:
+            self._met.add(leaf)
 
     def leave_out(self, count: int) -> None:
         """What is missing in the log may be what is missing behind a row."""
 
+    def judge(self, first_payload: int | None, findings: Findings) -> None:
+        """Compare with the entries what was believed of them beforehand."""
+        for leaf in sorted(self._met ^ self._expected):
+            findings.add(Code.BAD_ROTATION, f"entry {leaf} hands no key over that counts", leaf)
+        if first_payload is not None and first_payload < self._before:
+            findings.add(
+                Code.NOT_ERASED,
+                f"no payload before entry {self._before} was left, and entry {first_payload} has one",
+                first_payload,
+            )
 
-def _judge_names(names: Iterable[Name], findings: Findings) -> list[Name]:
+
+def _judge_names(names: Iterable[Name], erased: Container[str], findings: Findings) -> list[Name]:
     """Judge every name; return those of subjects. The others may be millions."""
     subjects: list[Name] = []
     for pseudonym, kind, name, salt in names:
+        if is_erased(pseudonym, name, salt):
+            continue
+        if pseudonym.decode(errors="replace") in erased:
+            said = ascii(pseudonym.decode(errors="replace"))
+            findings.add(Code.NOT_ERASED, f"the name of {said:.40} was erased, and is there")
         if kind == OBJECT.encode():
             subjects.append((pseudonym, kind, name, salt))
         made_for = (kind.decode(errors="replace"), name.decode(errors="replace"))
@@ -167,6 +219,13 @@ def said(report: Report) -> str:
         f"root {report.root.hex()}",
         "charged " + ", ".join(f"{amount} {meter}" for meter, amount in report.charged.items()),
     ]
+    if report.erasures:
+        lines.append(
+            f"{report.erasures} erasures destroyed {report.erased_payloads} payloads and "
+            f"{report.erased_names} names"
+        )
+    if report.rotations:
+        lines.append(f"the signing key was rotated {report.rotations} times, signed by both keys")
     for code, count in report.counts.items():
         lines.append(f"{code} ({count}): {MEANING[code]}")
         lines += [f"  {one.sentence}" for one in report.findings if one.code == code]

@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gateway.cli.erasing import erase
+from gateway.cli.exporting import export, verify_export
 from gateway.cli.invocation import Invocation, common, end, now_us
 from gateway.cli.proofs import prove, verify
+from gateway.cli.reopening import reopen
+from gateway.cli.replaying import replay
 from gateway.cli.screen import BOLD, RED, YELLOW, Screen
 from gateway.domain.operator import Exit, OperationRefused
 
 if TYPE_CHECKING:
-    from gateway.app.operations.opening import Opened
+    from gateway.app.operations.opening import Opened, Ring
     from gateway.audit.entry import Entry
     from gateway.store.trail import Trail
 
@@ -33,6 +37,11 @@ def audit() -> None:
 
 audit.add_command(verify)
 audit.add_command(prove)
+audit.add_command(erase)
+audit.add_command(replay)
+audit.add_command(reopen)
+audit.add_command(export)
+audit.add_command(verify_export)
 
 
 @audit.command("query", context_settings={"ignore_unknown_options": True})
@@ -49,7 +58,7 @@ def query(on: Invocation, qualifiers: tuple[str, ...], limit: int, payloads: boo
     customhouse audit query kind:change author:'uid:0*'
 
     agent tenant team server tool object kind status code method act call rule policy what author
-    subject address by since until; a,b: either; x*: begins with; -key:value: not.
+    subject address by parent since until; a,b: either; x*: begins with; -key:value: not.
     """
     from gateway.app.operations.query import parse
     from gateway.app.operations.search import search, with_rules
@@ -135,8 +144,8 @@ def whole_call_id(trail: Trail, beginning: str) -> str:
 # -- payloads -------------------------------------------------------------------------------------
 
 
-def _key(on: Invocation, subject: str, note: str) -> bytes:
-    """The key to payloads, once the look is in the log."""
+def _key(on: Invocation, subject: str, note: str) -> Ring:
+    """The keys to payloads, once the look is in the log."""
     from gateway.app.operations.opening import payload_key
 
     key = payload_key(on.config.keys_dir)
@@ -144,14 +153,14 @@ def _key(on: Invocation, subject: str, note: str) -> bytes:
     return key
 
 
-def _payload(trail: Trail, key: bytes, entry: Entry) -> dict[str, Any]:
+def _payload(trail: Trail, key: Ring, entry: Entry) -> dict[str, Any]:
     from gateway.app.operations.opening import open_payload
 
     opened = open_payload(trail, key, entry)
     return {} if opened is None else {f"{opened.of}_opened": _said(opened)}
 
 
-def _opened_row(trail: Trail, key: bytes, row: dict[str, Any]) -> dict[str, Any]:
+def _opened_row(trail: Trail, key: Ring, row: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for leaf in (row["leaf"], row.get("outcome_leaf")):
         if leaf is not None:

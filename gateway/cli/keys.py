@@ -1,4 +1,4 @@
-"""customhouse key: API keys of agents."""
+"""customhouse key: API keys of agents, and the gateway's own."""
 
 from __future__ import annotations
 
@@ -75,6 +75,31 @@ def revoke(on: Invocation, key_id: str, reason: str) -> None:
         return
     already = "" if done["changed"] else " already"
     on.screen.line(f"key {done['id']} of agent {done['agent']} is revoked{already}")
+
+
+@key.command("rotate")
+@click.argument("which", type=click.Choice(("log", "payload", "state")))
+@changing
+@common
+def rotate(on: Invocation, which: str, reason: str) -> None:
+    """Replace a key of the gateway itself; an entry says so.
+
+    \b
+    log      signs the log: old and new key sign the handing over, and either verifies the whole
+    payload  seals arguments and results: those that are there stay readable
+    state    seals rounds: calls that wait for input begin anew
+    """
+    done = on.change("key.rotate", key=which, reason=reason)
+    if on.screen.as_json:
+        on.screen.value(done)
+        return
+    on.screen.line(f"the {which} key is {done['id'][:16]} now, it was {done['prior'][:16]}")
+    if which == "log":
+        on.screen.line(done["vkey"])
+        on.screen.note(
+            "give the new verifier key to those who keep checkpoints; the old one is kept"
+        )
+    on.screen.note("take the keys folder into your backup again")
 
 
 def _until(at_us: int) -> str:

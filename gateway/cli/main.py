@@ -34,8 +34,10 @@ COMMANDS = {
     "tool": Late("gateway.cli.tools:tool", "Their definitions: look, compare, approve, call."),
     "agent": Late("gateway.cli.agents:agent", "Who may knock."),
     "key": Late("gateway.cli.keys:key", "API keys of agents."),
+    "token": Late("gateway.cli.tokens:token", "Tokens of issuers."),
     "policy": Late("gateway.cli.policies:policy", "Who may do what: check, test, ask, apply."),
     "budget": Late("gateway.cli.budgets:budget", "What limits have left."),
+    "bridge": Late("gateway.cli.bridge:bridge", "Speak MCP on standard input and output."),
     "audit": Late("gateway.cli.audit:audit", "Search, read and prove the log."),
 }
 

@@ -15,6 +15,7 @@ from gateway.domain.operator import Exit, OperationRefused, usage
 if TYPE_CHECKING:
     from gateway.app.operations.asking import Answer
     from gateway.app.operations.reading import Reading
+    from gateway.policy.compare import Change
     from gateway.policy.snapshot import Snapshot
 
 FOLDER = click.argument("folder", type=click.Path(path_type=Path), required=False)
@@ -133,6 +134,72 @@ def can_i(
         if answer.explanation.fix and not answer.stopped:
             on.screen.note(f"fix: {answer.explanation.fix}")
     end(Exit.YES if answer.yes else Exit.NO)
+
+
+@policy.command("who-can")
+@click.argument("object_", metavar="OBJECT")
+@click.option("--act", default="", help="Default: the usual one, such as call for tools.")
+@click.option("--draft", is_flag=True, help="Ask the files as they are, not the policy in force.")
+@common
+def who_can(on: Invocation, object_: str, act: str, draft: bool) -> None:
+    """Every agent that may do that to OBJECT, or may under conditions. Exit 1: nobody."""
+    from gateway.app.operations.comparing import who_can as able_agents
+
+    house = on.reading()
+    able = list(able_agents(house, _snapshot(on, house, draft=draft), object_, act))
+    if on.screen.as_json:
+        on.screen.value([one.as_json() for one in able])
+    else:
+        rows = [(one.agent, one.tenant, one.answer, one.by) for one in able]
+        on.screen.table(("AGENT", "TENANT", "MAY", "BY"), rows)
+    end(Exit.YES if able else Exit.NO)
+
+
+@policy.command("diff")
+@FOLDER
+@common
+def diff(on: Invocation, folder: Path | None) -> None:
+    """What would change if FOLDER (default: the policy folder) were put in force. Exit 1: something."""
+    from gateway.app.operations.comparing import differences
+    from gateway.policy import files
+    from gateway.policy.load import compile as compile_policy
+
+    house = on.reading()
+    before = _snapshot(on, house, draft=False)
+    source = files.read(_folder(on, folder))
+    after = compile_policy(source, house.identity.bindings())
+    lines = _changed_lines(before, after)
+    found = differences(house, before, after)
+    if on.screen.as_json:
+        on.screen.value({"rules": lines, "agents": [_as_json(change) for change in found]})
+    else:
+        for sign, text in lines:
+            on.screen.line(f"{sign} {text}", GREEN if sign == "+" else RED)
+        head = ("AGENT", "TENANT", "OBJECT", "ACT", "NOW", "THEN")
+        on.screen.table(head, [tuple(_as_json(change).values()) for change in found])
+        gains = sum(change.gains for change in found)
+        on.screen.note(f"{gains} gained, {len(found) - gains} lost or changed")
+    end(Exit.NO if lines or found else Exit.YES)
+
+
+def _changed_lines(before: Snapshot, after: Snapshot) -> list[tuple[str, str]]:
+    """("-" or "+", line) of rules and roles, in the order of their files."""
+    old = dict.fromkeys([r.text for r in before.rules] + [k.text for k in before.links])
+    new = dict.fromkeys([r.text for r in after.rules] + [k.text for k in after.links])
+    removed = [("-", text) for text in old if text not in new]
+    return removed + [("+", text) for text in new if text not in old]
+
+
+def _as_json(change: Change) -> dict[str, str]:
+    who = change.principal
+    return {
+        "agent": who.subject,
+        "tenant": who.tenant,
+        "object": change.object,
+        "act": str(change.act),
+        "now": change.before,
+        "then": change.after,
+    }
 
 
 @policy.command("apply")

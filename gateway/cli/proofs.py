@@ -43,7 +43,7 @@ def verify(on: Invocation, proof_file: Path | None, **given: Path | None) -> Non
     It needs no server. What it cannot show: that nobody had both the database and the signing key.
     """
     vkey_file = given["vkey_file"] or on.config.keys_dir / "log.vkey"
-    vkey = _vkey(vkey_file)
+    vkey = vkey_in(vkey_file)
     if proof_file is not None:
         if given["copied"] or given["remembered_file"]:
             raise usage("--proof goes with --vkey only", "verify the log in a command of its own")
@@ -158,7 +158,8 @@ def _split(text: str) -> list[str]:
     return parts if parts and text.startswith(_FIRST_LINE) else [text]
 
 
-def _vkey(path: Path) -> Vkey:
+def vkey_in(path: Path) -> Vkey:
+    """The verifier key in a file. Raises: OperationRefused: there is none."""
     from gateway.audit.checkpoint import BadVkey, Vkey
 
     try:

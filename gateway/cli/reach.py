@@ -9,7 +9,7 @@ import os
 import pwd
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -120,6 +120,20 @@ def _here(config: Config, environ: Mapping[str, str], name: str, args: Mapping[s
 
     try:
         return asyncio.run(once())
+    except PermissionError as err:
+        raise _no_operator(config.data_dir) from err
+
+
+def alone(config: Config, work: Callable[[str], Coroutine[Any, Any, Any]]) -> Any:
+    """Do *work*, which is told its author, on a house that cannot be opened as it is.
+
+    Raises: OperationRefused: not an operator.
+    """
+    author = author_of(_operator())
+    _refuse_strangers(config.data_dir)
+    _become_owner(config.data_dir)
+    try:
+        return asyncio.run(work(author))
     except PermissionError as err:
         raise _no_operator(config.data_dir) from err
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
+from gateway.cli.adding import add, counted, show_seen
 from gateway.cli.invocation import Invocation, changing, common
-from gateway.cli.screen import BOLD, RED, YELLOW, Screen
-from gateway.domain.operator import OperationRefused, usage
-
-_LEFT_OUT: tuple[object, ...] = (None, "", (), {})
+from gateway.cli.screen import BOLD
 
 
 @click.group()
@@ -19,46 +16,7 @@ def server() -> None:
     """Servers behind the border: add, look, approve, suspend."""
 
 
-@server.command("add", context_settings={"ignore_unknown_options": True})
-@click.argument("name")
-@click.argument("command", nargs=-1)
-@click.option("--url", help="A Streamable HTTP server.")
-@click.option("--python", help="The functions of a Python module.")
-@click.option("--auth", help="Its credential, by reference: env:NAME or file:PATH.")
-@click.option("--env", "variables", multiple=True, help="NAME=VALUE for its process.")
-@click.option("--cwd", help="The folder its process runs in.")
-@click.option("--tool", "tools", multiple=True, help="Take in only these, e.g. 'get_*'.")
-@click.option("--tag", "tags", multiple=True, help="GLOB=TAG[,TAG], e.g. 'get_*=file_read'.")
-@click.option("--approve", type=click.Choice(["ask", "first-seen"]), help="Default: ask.")
-@click.option("--prefix", help="In front of its tools' names on /mcp (default: NAME).")
-@click.option("--timeout-s", type=float, help="For one call.")
-@click.option("--max-result-tokens", type=int)
-@click.option("--price", type=int, help="Micro-units for one call.")
-@changing
-@common
-def add(on: Invocation, name: str, reason: str, **given: Any) -> None:
-    """Put the server NAME behind the border, and look at it.
-
-    \b
-    customhouse server add time -- mcp-server-time --local-timezone UTC
-    customhouse server add docs --url https://docs.example.com/mcp --auth env:DOCS_TOKEN
-    """
-    done = on.change("server.add", name=name, table=_table(given), reason=reason)
-    if not on.screen.as_json:
-        on.screen.line(f"added server {name}")
-    try:
-        seen = on.change("server.test", name=name)
-    except OperationRefused as no:
-        raise OperationRefused(
-            f"server {name} was added, but it could not be looked at: {no.what}",
-            no.why,
-            f"see what it says, then: customhouse server test {name}",
-            no.exit_code,
-        ) from no
-    if on.screen.as_json:
-        on.screen.value({**done, "seen": seen})
-        return
-    _show_seen(on.screen, seen)
+server.add_command(add)
 
 
 @server.command("list")
@@ -77,7 +35,7 @@ def list_servers(on: Invocation) -> None:
             (
                 row["name"],
                 row["state"],
-                _counted(row["definitions"]) or row["failure"] or "not looked at yet",
+                counted(row["definitions"]) or row["failure"] or "not looked at yet",
                 row["approve"],
                 row["origin"],
                 row["target"],
@@ -119,7 +77,7 @@ def test(on: Invocation, name: str) -> None:
     if on.screen.as_json:
         on.screen.value(seen)
         return
-    _show_seen(on.screen, seen)
+    show_seen(on.screen, seen)
 
 
 @server.command("approve")
@@ -129,8 +87,8 @@ def test(on: Invocation, name: str) -> None:
 @common
 def approve(on: Invocation, name: str, yes: bool, reason: str) -> None:
     """Approve everything that the server proposes. What is quarantined is looked at by itself."""
-    from gateway.app.operations.showing import definition_rows, definition_shown, find_pin
-    from gateway.cli.review import show_definition
+    from gateway.app.operations.showing import definition_rows, definitions_shown, find_pin
+    from gateway.cli.review import show_definition, show_flagged
 
     house = on.reading()
     proposed = [
@@ -138,9 +96,11 @@ def approve(on: Invocation, name: str, yes: bool, reason: str) -> None:
         for row in definition_rows(house, name)
         if row["approval"] == "proposed" and not row["gone"]
     ]
+    shown = definitions_shown(house, [find_pin(house, row["object"]) for row in proposed])
     if not on.screen.as_json:
-        for row in proposed:
-            show_definition(on.screen, definition_shown(house, find_pin(house, row["object"])))
+        for row in shown:
+            show_definition(on.screen, row)
+        show_flagged(on.screen, shown)
     if not proposed:
         _nothing_proposed(on, name)
         return
@@ -148,7 +108,8 @@ def approve(on: Invocation, name: str, yes: bool, reason: str) -> None:
     seen = [[row["kind"], row["name"], row["digest"]] for row in proposed]
     done = on.change("server.approve", name=name, seen=seen, reason=reason)
     if on.screen.as_json:
-        on.screen.value(done)
+        flagged = {row["object"]: row["flags"] for row in shown if row["flags"]}
+        on.screen.value({**done, "flags": flagged})
         return
     on.screen.line(f"approved {len(done['approved'])} definitions of {name}")
 
@@ -164,7 +125,7 @@ def restart(on: Invocation, name: str, reason: str) -> None:
     if on.screen.as_json:
         on.screen.value(seen)
         return
-    _show_seen(on.screen, seen)
+    show_seen(on.screen, seen)
 
 
 @server.command("remove")
@@ -227,53 +188,3 @@ def _nothing_proposed(on: Invocation, name: str) -> None:
         on.screen.value({"server": name, "approved": []})
         return
     on.screen.note(f"server {name} proposes nothing; see: customhouse tool list {name}")
-
-
-def _table(given: dict[str, Any]) -> dict[str, Any]:
-    """The same table that the configuration file would have, with paths that hold anywhere."""
-    table: dict[str, Any] = {
-        "command": list(given["command"]) or None,
-        "url": given["url"],
-        "python": given["python"],
-        "auth": _anchored(given["auth"]),
-        "env": {k: _anchored(v) for k, v in (_pair(one) for one in given["variables"])},
-        "cwd": str(Path(given["cwd"]).absolute()) if given["cwd"] else None,
-        "tools": list(given["tools"]) or None,
-        "tags": {glob: words.split(",") for glob, words in map(_pair, given["tags"])},
-        "approve": given["approve"],
-        "prefix": given["prefix"],
-        "timeout_s": given["timeout_s"],
-        "max_result_tokens": given["max_result_tokens"],
-        "price": given["price"],
-    }
-    return {key: value for key, value in table.items() if value not in _LEFT_OUT}
-
-
-def _anchored(reference: str | None) -> str | None:
-    if reference and reference.startswith("file:"):
-        return f"file:{Path(reference.removeprefix('file:')).expanduser().absolute()}"
-    return reference
-
-
-def _pair(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise usage(f"{text.partition('=')[0]!a:.60} lacks a value", "say NAME=VALUE")
-    return key, value
-
-
-def _counted(states: dict[str, int]) -> str:
-    return ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-
-
-def _show_seen(screen: Screen, seen: dict[str, Any]) -> None:
-    from gateway.cli.review import definition_table
-
-    name = seen["name"]
-    for change in seen["changes"]:
-        style = {"quarantined": RED, "proposed": YELLOW}.get(change["approval"], "")
-        screen.line(f"{change['what']}  {change['object']}  {change['approval']}", style)
-    definition_table(screen, seen["definitions"])
-    screen.note(f"server {name} answers: {_counted(seen['states']) or 'it offers nothing'}")
-    if seen["states"].get("proposed"):
-        screen.note(f"approve what you have seen: customhouse server approve {name}")

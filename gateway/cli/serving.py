@@ -10,21 +10,24 @@ from gateway.cli.invocation import Invocation, common
 
 
 @click.command()
+@click.option("--frozen", is_flag=True, help="Serve what stands in the lock file, nothing else.")
 @common
-def serve(on: Invocation) -> None:
+def serve(on: Invocation, frozen: bool) -> None:
     """Run the gateway until SIGTERM or SIGINT; both drain it. SIGHUP applies the policy folder.
 
     Without a configuration it listens on loopback only and denies everything.
     """
+    from gateway.app.artifact import lock_file, read_lock
     from gateway.app.serve import run
 
     config = on.config
+    lock = read_lock(lock_file(config)) if frozen else None
 
     def ready(url: str) -> None:
         on.screen.note(f"customhouse serves {url}/mcp")
         on.screen.note(f"next: {_next(on)}")
 
-    run(config, os.environ, ready)
+    run(config, os.environ, ready, lock)
 
 
 def _next(on: Invocation) -> str:

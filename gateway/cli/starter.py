@@ -46,6 +46,11 @@ policies = "./policies"         # who may do what; put in force with: customhous
 
 # [tenants.default]
 # budget = { cost = "5M/month" } # integer micro-units; prices: [servers.docs] price = 200
+
+# -- toolsets: bundles at /mcp/t/NAME; they give nobody a right ------------------------------------
+
+# [toolsets.office]
+# tools = ["docs/search_*", "time/get_current_time", "role:reader"]
 """
 
 POLICY = """\

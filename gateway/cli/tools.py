@@ -107,10 +107,41 @@ def approve(on: Invocation, named: str, digest: str | None, yes: bool, reason: s
         reason=reason,
     )
     if on.screen.as_json:
-        on.screen.value(done)
+        on.screen.value({**done, "flags": row["flags"]})
         return
     already = "" if done["changed"] else " already"
     on.screen.line(f"{done['object']} is approved{already}: {done['digest'][:12]}")
+
+
+@tool.command("lock")
+@click.option("--check", is_flag=True, help="Write nothing; exit 1 if it is not what is approved.")
+@common
+def lock(on: Invocation, check: bool) -> None:
+    """Write what is approved into customhouse.lock, for review and for `serve --frozen`."""
+    from gateway.app.artifact import lock_file, read_lock
+    from gateway.app.operations.locking import lock_of
+    from gateway.cli.replacing import PUBLIC, look, put
+    from gateway.domain.lock import differences, write
+
+    file, approved = lock_file(on.config), lock_of(on.reading())
+    if not check:
+        put(look(file, file.parent, PUBLIC), write(approved).encode())
+    # Also what was just written is read: it is what a gateway will read.
+    found = differences(read_lock(file), approved)
+    counts = {
+        "servers": len(approved.servers),
+        "definitions": sum(len(server.definitions) for server in approved.servers.values()),
+    }
+    if on.screen.as_json:
+        rows = [one.as_json() for one in found]
+        on.screen.value({"file": str(file), **counts, "differences": rows})
+    else:
+        for one in found:
+            on.screen.line(f"{one.object} {one.says}")
+        said = "holds" if check else "now holds"
+        if not found:
+            on.screen.note(f"{file} {said} what is approved: {_counted(counts)}")
+    end(Exit.NO if found else Exit.YES)
 
 
 @tool.command("call")
@@ -149,6 +180,10 @@ def _place(on: Invocation, named: str) -> tuple[str, str, str]:
 
     server, kind, name = place_of(named) if "/" in named else find_pin(on.reading(), named).place
     return server, str(kind), name
+
+
+def _counted(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {what}" for what, count in counts.items())
 
 
 def _whole(digest: str, row: dict[str, Any]) -> str:

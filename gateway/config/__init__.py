@@ -16,10 +16,13 @@ from gateway.config.values import (
     Agent,
     Approve,
     Config,
+    Issuer,
     Listen,
+    OpenApi,
     PerTool,
     Server,
     Setting,
+    Sharing,
     Team,
     Tenant,
     of_tool,
@@ -30,10 +33,13 @@ __all__ = [
     "Approve",
     "Config",
     "ConfigError",
+    "Issuer",
     "Listen",
+    "OpenApi",
     "PerTool",
     "Server",
     "Setting",
+    "Sharing",
     "Team",
     "Tenant",
     "agent_keys",
@@ -102,10 +108,13 @@ def check_exposure(config: Config, issued_keys: int) -> None:
     """
     if config.listen.is_loopback or issued_keys or any(a.key for a in config.agents.values()):
         return
+    if config.issuers:
+        return
     raise ConfigError(
         f"{config.listen} can be reached from other machines, and no agent has a key",
         "a border that nobody can be identified at is not to be exposed",
-        "listen on 127.0.0.1, give an agent a `key`, or run: customhouse key issue AGENT",
+        "listen on 127.0.0.1, give an agent a `key`, run: customhouse key issue AGENT, or name"
+        " an issuer of tokens in [issuers.NAME]",
         "listen",
     )
 
@@ -147,6 +156,34 @@ def _contradictions(config: Config, *, named: bool) -> Iterator[_Contradiction]:
             f"{role} is an agent and a role",
             "policy names both in one place, so the agent would have the role without being given it",
             "rename one of them",
+        )
+    yield from _about_issuers(config)
+
+
+def _about_issuers(config: Config) -> Iterator[_Contradiction]:
+    known: dict[str, str] = {}
+    for name, issuer in config.issuers.items():
+        other = known.setdefault(issuer.url, name)
+        if other != name:
+            yield (
+                ("issuers", name, "url"),
+                f"issuers {other} and {name} are the same one",
+                "a token of it could be worth either",
+                "make one of the two, or tell them apart by their roles",
+            )
+        for role in sorted({role for *_, role in issuer.roles} & config.agents.keys()):
+            yield (
+                ("issuers", name, "roles"),
+                f"{role} is an agent, and a role that tokens give",
+                "policy names both in one place, so tokens would have the rights of the agent",
+                "rename one of them",
+            )
+    if config.issuers and not config.public_url and not config.listen.is_loopback:
+        yield (
+            ("public_url",),
+            "there are issuers, and no public_url",
+            "it is what tokens are made for, and where clients learn of the issuers",
+            'add public_url = "https://..." as clients reach this gateway',
         )
 
 

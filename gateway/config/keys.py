@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from gateway.config import kinds
+from gateway.config import issuers, kinds
 
 MEBIBYTE = 1_048_576
 _MAX_AMOUNT = 2**53 - 1
+_DAY_S = 86_400
 _DEFAULT_RESULT_TOKENS = 25_000
 
 
@@ -27,6 +28,7 @@ TOP: Mapping[str, Key] = {
     "allowed_hosts": Key(kinds.hosts, []),
     "allowed_origins": Key(kinds.origins, []),
     "log_level": Key(kinds.log_level, "info"),
+    "public_url": Key(issuers.public_url),  # where it listens, when it is not given
 }
 LIMITS: Mapping[str, Key] = {
     "rate": Key(kinds.rate),
@@ -35,6 +37,7 @@ LIMITS: Mapping[str, Key] = {
 SERVER: Mapping[str, Key] = {
     "command": Key(kinds.command),
     "url": Key(kinds.url),
+    "openapi": Key(kinds.openapi),
     "python": Key(kinds.module),
     "env": Key(kinds.environment, {}),
     "cwd": Key(kinds.folder),
@@ -49,6 +52,9 @@ SERVER: Mapping[str, Key] = {
     ),
     "max_result_bytes": Key(kinds.integer(1024, 1024 * MEBIBYTE), 16 * MEBIBYTE),
     "price": Key(kinds.per_tool(0, _MAX_AMOUNT, 0), 0),
+    "cache": Key(kinds.per_tool(0, _DAY_S, 0), 0),
+    "session": Key(kinds.session, "shared"),
+    "requests": Key(kinds.requests, ["elicitation"]),
 }
 AGENT: Mapping[str, Key] = {
     "team": Key(kinds.name),
@@ -59,10 +65,22 @@ AGENT: Mapping[str, Key] = {
 }
 TEAM: Mapping[str, Key] = {"tenant": Key(kinds.name), **LIMITS}
 TENANT: Mapping[str, Key] = LIMITS
+ISSUER: Mapping[str, Key] = {
+    "url": Key(issuers.identifier),
+    "audience": Key(kinds.text),  # the URL of the endpoint, when it is not given
+    "jwks": Key(issuers.key_set),  # what the issuer's metadata says, when it is not given
+    "algorithms": Key(issuers.algorithms, ["RS256", "ES256", "EdDSA", "Ed25519"]),
+    "roles": Key(issuers.worth, {}),
+    "tenant": Key(kinds.name),
+    "team": Key(kinds.name),
+}
+TOOLSET: Mapping[str, Key] = {"tools": Key(kinds.bundle, [])}
 
 SECTIONS: Mapping[str, Mapping[str, Key]] = {
     "servers": SERVER,
     "agents": AGENT,
+    "issuers": ISSUER,
     "teams": TEAM,
     "tenants": TENANT,
+    "toolsets": TOOLSET,
 }

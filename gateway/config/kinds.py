@@ -10,10 +10,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gateway.config.secrets import is_reference
-from gateway.config.values import Approve, Listen, PerTool
+from gateway.config.values import Approve, Listen, OpenApi, PerTool, Sharing
+from gateway.domain.asking import KINDS
 from gateway.domain.budget import METERS, Budget
 from gateway.domain.names import is_name
 from gateway.domain.rate import Rate
+from gateway.domain.toolset import Toolset
 
 Parse = Callable[[Any], Any]
 """Raises: ValueError: one sentence that never repeats what may be a secret."""
@@ -140,6 +142,18 @@ def url(raw: Any) -> str:
     return str(raw)
 
 
+def openapi(raw: Any) -> OpenApi:
+    """A path or a URL; or {document = ..., writes = true} for operations that are not GET, too."""
+    table = {"document": raw} if isinstance(raw, str) else _table(raw)
+    if not {"document"} <= table.keys() <= {"document", "writes"}:
+        raise Unfit('expected a path, a URL, or {document = "...", writes = true}')
+    writes = table.get("writes", False)
+    if not isinstance(writes, bool):
+        raise Unfit("expected true or false for writes")
+    document = text(table["document"])
+    return OpenApi(url(document) if "://" in document else document, writes)
+
+
 def module(raw: Any) -> str:
     path = text(raw).removeprefix("python:")
     if not _MODULE.fullmatch(path):
@@ -151,6 +165,27 @@ def reference(raw: Any) -> str:
     if not isinstance(raw, str) or not is_reference(raw):
         raise Unfit("a secret is given by reference only: env:NAME or file:PATH")
     return raw
+
+
+def bundle(raw: Any) -> Toolset:
+    items = texts(raw)
+    if not items:
+        raise Unfit('expected the tools that are in it, such as ["docs/search", "git/git_*"]')
+    return Toolset.of(items)
+
+
+def session(raw: Any) -> Sharing:
+    try:
+        return Sharing(raw)
+    except ValueError:
+        raise Unfit('expected "shared" or "per-caller"') from None
+
+
+def requests(raw: Any) -> frozenset[str]:
+    kinds = frozenset(texts(raw))
+    if not kinds <= KINDS:
+        raise Unfit(f"expected some of {', '.join(sorted(KINDS))}, or an empty list")
+    return kinds
 
 
 def environment(raw: Any) -> dict[str, str]:

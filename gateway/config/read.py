@@ -5,13 +5,23 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from gateway.config.keys import LIMITS, SECTIONS, TOP, Key
 from gateway.config.source import KeyPath, Source
-from gateway.config.values import Agent, Config, Server, Setting, Team, Tenant
+from gateway.config.values import (
+    Agent,
+    Config,
+    Issuer,
+    OpenApi,
+    Server,
+    Setting,
+    Sharing,
+    Team,
+    Tenant,
+)
 from gateway.domain.budget import Limits
 from gateway.domain.names import is_name
 
@@ -19,6 +29,7 @@ DEFAULT_TENANT = "default"
 _STRICT = "an unknown key would be a setting that silently does nothing"
 _UNDERSTOOD = "nothing opens before every value is understood"
 _CHILD_ONLY = ("env", "cwd")
+_SHARED_ONLY = ("cache", "openapi")
 
 
 @dataclass(slots=True)
@@ -36,7 +47,8 @@ class Reader:
         agents = {name: self._values(("agents", name)) for name in self._names("agents")}
         teams = {name: self._values(("teams", name)) for name in self._names("teams")}
         tenants = {name: self._values(("tenants", name)) for name in self._names("tenants")}
-        homes = self._homes(agents, teams)
+        issuers = {name: self._values(("issuers", name)) for name in self._names("issuers")}
+        homes = self._homes({"agents": agents, "issuers": issuers}, teams)
         return Config(
             **top,
             servers=servers,
@@ -46,6 +58,10 @@ class Reader:
                 for name, values in teams.items()
             },
             tenants={name: Tenant(_limits(values)) for name, values in tenants.items()},
+            toolsets={
+                name: self._values(("toolsets", name))["tools"] for name in self._names("toolsets")
+            },
+            issuers={name: self._issuer(name, values, homes) for name, values in issuers.items()},
             file=self.source.file,
             settings=tuple(self.settings),
         )
@@ -111,6 +127,13 @@ class Reader:
                 "keep one of them",
             )
         given = self.source.tables["servers"][name]
+        if "openapi" in given and ways != ["url"]:
+            raise self.source.error(
+                (*path, "openapi"),
+                "openapi has no meaning without url",
+                "url is the base below which the operations of the document are",
+                "give the url too, or remove openapi",
+            )
         stray = [key for key in _CHILD_ONLY if ways == ["url"] and key in given]
         stray += ["auth"] if ways != ["url"] and "auth" in given else []
         if stray:
@@ -120,6 +143,7 @@ class Reader:
                 "env and cwd are for child processes, auth is for a url",
                 "remove it" if ways == ["url"] else "give the child its secret in env",
             )
+        self._check_session(path, values["session"], given)
         limits: dict[str, Any] = {}
         if "limits" in given:
             table = self._table((*path, "limits"), given["limits"])
@@ -129,6 +153,16 @@ class Reader:
             values["prefix"] = name
             self._note((*path, "prefix"), name, given=False)
         return Server(**values, limits=_limits(limits))
+
+    def _check_session(self, path: KeyPath, session: Sharing, given: Mapping[str, Any]) -> None:
+        stray = [key for key in _SHARED_ONLY if key in given]
+        if session is Sharing.PER_CALLER and stray:
+            raise self.source.error(
+                (*path, stray[0]),
+                f'{stray[0]} has no meaning with session = "per-caller"',
+                "what comes of a caller's own session is nobody else's, and not all servers have one",
+                "remove one of the two",
+            )
 
     def _agent(self, values: Mapping[str, Any], homes: Mapping[str, str]) -> Agent:
         team = values.get("team", "")
@@ -140,19 +174,33 @@ class Reader:
             limits=_limits(values),
         )
 
+    def _issuer(self, name: str, values: Mapping[str, Any], homes: Mapping[str, str]) -> Issuer:
+        if "url" not in values:
+            raise self.source.error(
+                ("issuers", name),
+                f"the issuer {name} has no url",
+                "it is the identifier that tokens carry, and where the keys are found",
+                'add url = "https://..."',
+            )
+        home = homes.get(values.get("team", ""), DEFAULT_TENANT)
+        return Issuer(**{**values, "tenant": values.get("tenant", home)})
+
     def _homes(
-        self, agents: Mapping[str, Mapping[str, Any]], teams: Mapping[str, Mapping[str, Any]]
+        self,
+        members: Mapping[str, Mapping[str, Mapping[str, Any]]],
+        teams: Mapping[str, Mapping[str, Any]],
     ) -> dict[str, str]:
         """Team -> tenant, as the team or its members say. One that says nothing is in "default"."""
         homes = {name: team["tenant"] for name, team in teams.items() if "tenant" in team}
-        for name, agent in agents.items():
-            team, tenant = agent.get("team"), agent.get("tenant")
+        for section, name, member in ((s, n, m) for s in members for n, m in members[s].items()):
+            team, tenant = member.get("team"), member.get("tenant")
             if team and tenant and homes.setdefault(team, tenant) != tenant:
+                one = section.removesuffix("s")
                 raise self.source.error(
-                    ("agents", name, "tenant"),
-                    f"agent {name} is in tenant {tenant}, its team {team} in {homes[team]}",
+                    (section, name, "tenant"),
+                    f"{one} {name} is in tenant {tenant}, its team {team} in {homes[team]}",
                     "a team belongs to one tenant, or its budget would join two",
-                    "give the agent another team, or the team's tenant",
+                    f"give the {one} another team, or the team's tenant",
                 )
         return homes
 
@@ -185,10 +233,13 @@ class Reader:
             return f"file:{base / Path(value.removeprefix('file:')).expanduser()}"
         if isinstance(value, dict):
             return {key: self._anchored(item) for key, item in value.items()}
+        if isinstance(value, OpenApi) and "://" not in value.document:
+            path = base / Path(value.document).expanduser()
+            return replace(value, document=str(path.absolute()))
         return value
 
     def _note(self, path: KeyPath, raw: Any, *, given: bool) -> None:
-        if path[-1] == "url" and "?" in raw:
+        if path[-1] in ("url", "openapi") and isinstance(raw, str) and "?" in raw:
             raw = raw.partition("?")[0] + "?..."  # some put a secret there
         origin = self.source.origin(path) if given else "default"
         self.settings.append(Setting(".".join(path), _toml(raw), origin))

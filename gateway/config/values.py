@@ -10,7 +10,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from gateway.domain.asking import DEFAULT_REQUESTS
 from gateway.domain.budget import Limits
+from gateway.domain.toolset import Toolset
 
 PerTool = tuple[tuple[str, int], ...]
 """(glob, number) in order: the first that matches a tool holds. The last glob is always "*"."""
@@ -25,6 +27,13 @@ class Approve(StrEnum):
 
     ASK = "ask"  # a person approves it
     FIRST_SEEN = "first-seen"  # it is approved as it is; later changes are quarantined all the same
+
+
+class Sharing(StrEnum):
+    """Whose a session with a server is."""
+
+    SHARED = "shared"  # of all callers: the server can ask nobody anything
+    PER_CALLER = "per-caller"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +56,21 @@ class Listen:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenApi:
+    """The document that says which operations there are below the server's URL."""
+
+    document: str  # a path or a URL
+    writes: bool = False  # also operations that are not GET
+
+
+@dataclass(frozen=True, slots=True)
 class Server:
     """One MCP server: exactly one of *command*, *url* and *python* is set."""
 
     prefix: str
     max_result_tokens: PerTool
     price: PerTool  # integer micro-units per call
+    cache: PerTool  # seconds for which a result of a tool that only reads answers equal calls
     max_result_bytes: int
     timeout_s: float
     command: tuple[str, ...] = ()
@@ -60,10 +78,13 @@ class Server:
     python: str = ""  # the module, without "python:"
     env: Mapping[str, str] = field(default_factory=dict)  # name -> value or reference
     cwd: Path | None = None
+    openapi: OpenApi | None = None  # *url* is not an MCP server: its operations become tools
     auth: str = ""  # a reference; goes out as a bearer token
     tools: tuple[str, ...] = ("*",)  # globs of the tools that are taken in
     tags: tuple[tuple[str, tuple[str, ...]], ...] = ()  # glob -> tags; all that match add up
     approve: Approve = Approve.ASK
+    session: Sharing = Sharing.SHARED
+    requests: frozenset[str] = DEFAULT_REQUESTS  # what it may ask its callers
     limits: Limits | None = None  # of each of its tools, per tenant
 
     def takes(self, tool: str) -> bool:
@@ -80,6 +101,19 @@ class Agent:
     roles: tuple[str, ...] = ()
     key: str = ""  # a reference; "" when its keys are issued by command
     limits: Limits | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """Who signs tokens that are believed here, and what those are worth."""
+
+    url: str  # its identifier, to the letter
+    algorithms: tuple[str, ...]
+    roles: tuple[tuple[str, str, str], ...]  # claim, value of it, the role that this gives
+    tenant: str
+    team: str = ""
+    audience: str = ""  # whom its tokens must be for; "" for the URL of the endpoint
+    jwks: str = ""  # where its keys are; "" for where its metadata says
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +148,17 @@ class Config:
     agents: Mapping[str, Agent]
     teams: Mapping[str, Team]
     tenants: Mapping[str, Tenant]
+    toolsets: Mapping[str, Toolset]
+    issuers: Mapping[str, Issuer] = field(default_factory=dict)
+    public_url: str = ""  # of this gateway as clients see it; "" for where it listens
     file: Path | None = None
     warnings: tuple[str, ...] = ()  # worth a person's look, not worth staying closed
     settings: tuple[Setting, ...] = ()
+
+    @property
+    def proved_roles(self) -> frozenset[str]:
+        """The roles that tokens give: no agent is called like one of them."""
+        return frozenset(role for one in self.issuers.values() for *_, role in one.roles)
 
     def show(self) -> tuple[Setting, ...]:
         """Every effective value with where it came from, in the order of the file format."""

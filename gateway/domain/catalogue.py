@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from gateway.domain.asking import DEFAULT_REQUESTS
 from gateway.domain.budget import Limits
 from gateway.domain.model import Approval, Call, Definition, Kind
 from gateway.domain.template import BadTemplate, Template
@@ -22,6 +23,8 @@ class ServerView:
     suspended: bool = False
     limits: Limits | None = None  # of each of its tools, per tenant
     instructions: Definition | None = None  # pinned like a tool; shown only when approved
+    requests: frozenset[str] = DEFAULT_REQUESTS  # what it may ask its callers
+    extensions: frozenset[str] = frozenset()  # of those that are carried, what it advertises
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,11 @@ class Catalogue:
         """The server is known and not suspended; "" is the gateway itself."""
         view = self.servers.get(server)
         return not server or (view is not None and not view.suspended)
+
+    def requests_of(self, server: str) -> frozenset[str]:
+        """The kinds of input that *server* may ask its callers for."""
+        view = self.servers.get(server)
+        return view.requests if view is not None else frozenset()
 
     def resource(self, server: str, uri: str) -> Definition | None:
         """What pins *uri* on *server*: the resource listed so, else a template that matches.

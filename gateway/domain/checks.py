@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.domain import refusal
+from gateway.domain.asking import ASKS, Ask, problem_of
 from gateway.domain.budget import Shortfall
 from gateway.domain.model import Act, Approval, Call, Decision, Definition, Kind, Verdict
 from gateway.domain.rate import Wait
@@ -30,6 +31,7 @@ class Standing:
     now_us: int
     wait: Callable[[], Wait | None]  # the first level whose rate has no room
     shortfall: Callable[[], Shortfall | None]  # the first limit that does not cover the hold
+    requests: frozenset[str] = frozenset()  # what the server may ask its callers
 
 
 Check = Callable[[Call, Standing], Refused | None]
@@ -68,6 +70,16 @@ def pinned(call: Call, standing: Standing) -> Refused | None:
 
 def _needs_definition(call: Call) -> bool:
     return call.kind in _PINNED_KINDS and call.act is not Act.LIST
+
+
+def askable(call: Call, standing: Standing) -> Refused | None:
+    """A question to the caller is of a kind that its server may ask, and that the client declared."""
+    if call.method not in ASKS:
+        return None
+    ask = Ask(call.method, call.params)
+    problem = problem_of(ask, call.client.capabilities, standing.requests)
+    detail = {"problem": problem, "parent": call.parent}
+    return Refused(refusal.NOT_ASKABLE, call.id, detail) if problem else None
 
 
 def within_rate(call: Call, standing: Standing) -> Refused | None:
@@ -118,7 +130,14 @@ def within_budget(call: Call, standing: Standing) -> Refused | None:
     return Refused(refusal.OVER_BUDGET, call.id, detail)
 
 
-CHECKS: tuple[Check, ...] = (allowed, pinned, within_rate, arguments_valid, within_budget)
+CHECKS: tuple[Check, ...] = (
+    allowed,
+    pinned,
+    askable,
+    within_rate,
+    arguments_valid,
+    within_budget,
+)
 
 
 def first_refusal(call: Call, standing: Standing) -> Refused | None:

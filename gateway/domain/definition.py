@@ -38,6 +38,12 @@ def digest(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest()
 
 
+def only_reads(body: bytes) -> bool:
+    """Whether the tool is marked as one that changes nothing (annotations.readOnlyHint)."""
+    annotations = json.loads(body).get("annotations")
+    return isinstance(annotations, dict) and annotations.get("readOnlyHint") is True
+
+
 def suspicion(body: bytes) -> str:
     """Why a person should look before this text reaches a model; "" when nothing is hidden in it."""
     if len(body) > MAX_DEFINITION_BYTES:

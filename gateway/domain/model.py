@@ -41,15 +41,26 @@ class CallClass(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who calls, as a credential proved it. `actors` is the delegation chain, nearest first."""
+    """Who calls, as a credential proved it. `actors` is the delegation chain, nearest first.
+
+    `corp/alice` is a subject of the tokens of issuer corp; names of agents and roles have no slash.
+    """
 
     tenant: str
     subject: str
     team: str = ""
+    # Those that the credential itself proves. What an agent holds is bound in the policy.
     roles: frozenset[str] = frozenset()
     scopes: frozenset[str] = frozenset()
     actors: tuple[str, ...] = ()
-    credential: str = ""  # id of the key, never the key
+    # Id of the key, never the key; of a token `corp/CLIENT#` and what is its own. Whoever comes
+    # with another of them is the same principal.
+    credential: str = field(default="", compare=False)
+
+    @property
+    def credential_named(self) -> str:
+        """What entries call the credential: all tokens of one client alike, for they are many."""
+        return self.credential.rpartition("#")[0] or self.credential
 
 
 class Approval(StrEnum):
@@ -77,6 +88,7 @@ class Definition:
     tags: frozenset[str] = frozenset()
     price_micros: int = 0  # per call, integer micro-units of the house currency
     max_result_tokens: int = 25_000
+    cache_s: int = 0  # how long a result may answer equal calls; 0: never
     # None when the arguments are valid, else one sentence (what, where); compiled once.
     validate: Callable[[Mapping[str, Any]], str | None] | None = field(
         default=None, compare=False, repr=False
@@ -178,6 +190,9 @@ class Status(StrEnum):
     UNKNOWN = "unknown"  # a crash or drain hid the end
 
 
+KEPT = "kept"  # code of an OK outcome that repeats an earlier result: the upstream was not asked
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What came of a permitted call. A failure is an outcome, not an exception."""
@@ -189,6 +204,7 @@ class Outcome:
     received_bytes: int = 0  # everything relayed or received, also when withheld
     upstream_s: float = 0.0
     sent: bool = True  # False: the upstream was never touched, nothing is owed
+    count: int = 0  # of a subscription: notifications
 
 
 class Settlement(NamedTuple):
@@ -215,4 +231,16 @@ class Relay(Protocol):
 
     async def notify(self, frame: bytes) -> None:
         """Pass on one JSON-RPC notification, raw; the progress token is already the caller's."""
+        ...
+
+
+class Stream(Protocol):
+    """What the gateway itself tells a caller for as long as that listens."""
+
+    async def run(self) -> None:
+        """Until it is over. Called once, when the intent of its call is durable."""
+        ...
+
+    def outcome(self) -> Outcome:
+        """What came of it; asked once, when `run` has ended in whichever way."""
         ...

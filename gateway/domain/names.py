@@ -72,6 +72,9 @@ _AS_LATIN = str.maketrans(
 )
 # Marks, format and control characters, blanks: not drawn, or drawn on top of a letter.
 _UNDRAWN = frozenset({"Mn", "Me", "Mc", "Cf", "Cc", "Cs", "Zs", "Zl", "Zp"})
+_LETTERS_AS_LATIN = {
+    code: latin for code, latin in _AS_LATIN.items() if code > 127 and chr(code).isalpha()
+}
 _ASCII_AS_LATIN = {
     ord(c): _AS_LATIN.get(ord(c), ord(c)) for c in map(chr, range(0x21, 0x7F))
 } | dict.fromkeys((*range(33), 127))
@@ -90,6 +93,14 @@ def skeleton(name: str) -> str:
         for character in unicodedata.normalize("NFKD", decomposed)
         if unicodedata.category(character) not in _UNDRAWN and character not in INVISIBLE_LETTERS
     )
+
+
+def as_read(text: str) -> str:
+    """*text* in lower case, as it is drawn: letters of other scripts that look Latin are Latin."""
+    if text.isascii():
+        return text.lower()
+    decomposed = unicodedata.normalize("NFKD", text).casefold().translate(_LETTERS_AS_LATIN)
+    return "".join(c for c in decomposed if c.isspace() or unicodedata.category(c) not in _UNDRAWN)
 
 
 def likenesses(name: str) -> tuple[str, str]:

@@ -219,6 +219,11 @@ DENIED = Refusal(
     "Policy does not allow this call as it stands.",
     "Change the arguments so that the condition holds, or ask for another role.", as_result=True,
 )  # fmt: skip
+INSUFFICIENT_SCOPE = Refusal(
+    "insufficient_scope", 403, 40302, False,
+    "The token does not cover this call, and a wider one would.",
+    "Ask its issuer for a token with the scopes that WWW-Authenticate names.",
+)  # fmt: skip
 RATE_LIMITED = Refusal(
     "rate_limited", 200, 42900, True,
     "Too many calls in a short time.",
@@ -238,6 +243,23 @@ TOO_MANY_STREAMS = Refusal(
     "too_many_streams", 429, 42903, True,
     "Too many sessions or subscriptions are open at once.",
     "Close one before opening another.",
+)  # fmt: skip
+NOT_ASKABLE = Refusal(
+    "not_askable", 200, 40303, False,
+    "The server asked for input of a kind that it may not ask for, or that the client did not declare.",
+    "Use a client that declares it, or have the kind allowed in the server's requests.",
+    as_result=True,
+)  # fmt: skip
+INPUT_TOO_LATE = Refusal(
+    "input_too_late", 200, 40800, False,
+    "The server does not wait for this input any more; whether it acted is unknown.",
+    "Start the call again without requestState.", as_result=True,
+)  # fmt: skip
+UNANSWERED = Refusal(
+    "unanswered", 200, 40801, False,
+    "The server asked for input, and the client gave none in time; whether it acted is unknown.",
+    "Check whether the call took effect before repeating it, and answer what it asks.",
+    as_result=True,
 )  # fmt: skip
 
 # -- the gateway cannot now -----------------------------------------------------------------------

@@ -2,33 +2,53 @@
 
 from __future__ import annotations
 
-import traceback
 from dataclasses import replace
 from http import HTTPStatus
-from pathlib import Path
 from secrets import token_hex
 
-import structlog
-
-from gateway.domain.model import Call, CallClass, Reply, Status
-from gateway.domain.refusal import BAD_STATE, NOT_AUTHENTICATED, OUTCOME_UNWRITTEN, Refused
+from gateway.domain.model import Act, Call, CallClass, Kind, Reply, Status
+from gateway.domain.refusal import (
+    BAD_STATE,
+    DENIED,
+    INSUFFICIENT_SCOPE,
+    NOT_AUTHENTICATED,
+    OUTCOME_UNWRITTEN,
+    UPSTREAM_TIMEOUT,
+    Refused,
+)
+from gateway.edge.asks import Respondent
 from gateway.edge.authn import CHALLENGE
 from gateway.edge.calls import Place, to_call
-from gateway.edge.errors import Asking, failed_answer, fault_answer, refused_answer
+from gateway.edge.errors import (
+    Asking,
+    cancelled_answer,
+    door_answer,
+    ended_answer,
+    failed_answer,
+    fault_answer,
+    refused_answer,
+)
 from gateway.edge.exchange import Exchange, Leave
+from gateway.edge.faults import log_fault
+from gateway.edge.hearing import Hearing
 from gateway.edge.house import House, Settings
 from gateway.edge.ids import new_call_id
+from gateway.edge.levels import read_level
 from gateway.edge.lists import Lists
-from gateway.edge.methods import find_method
+from gateway.edge.methods import Naming, find_method
 from gateway.edge.reply import Answer, Identification, final_result, result_frame, upstream_state
+from gateway.edge.rounds import Govern, Unbridged, bridged
 from gateway.edge.state import States
+from gateway.edge.stream import Stream, final_result_of
 from gateway.edge.strict import Message
+from gateway.edge.subscriptions import Subscriptions
+from gateway.edge.tasks import METHODS as TASK_METHODS
+from gateway.edge.tasks import Tasks
 
 _GIVEN = frozenset({Status.OK, Status.TOOL_ERROR, Status.INPUT_REQUIRED})
 _NOBODY = Answer(499, b"")  # the caller has left; nobody reads this
 _STATE = "requestState"
-
-log = structlog.get_logger()
+_NOTHING = b"{}"
 
 
 class Answers:
@@ -36,10 +56,17 @@ class Answers:
         self._house = house
         self._own = Identification.of(settings.version)
         self._states = States(house.state_key, token_hex(16))
+        self._tasks = Tasks(house.state_key)
         self.lists = Lists(self.place, self._own, settings.max_list_bytes)
+        self.subscriptions = Subscriptions(house, settings, self.place)
+
+    def reseal(self, state_key: bytes) -> None:
+        self._states = States(state_key, token_hex(16))
+        self._tasks = Tasks(state_key)
 
     def place(self) -> Place:
-        return Place(self._house.catalogue(), self._house.policies.current)
+        house = self._house
+        return Place(house.catalogue(), house.policies.current, house.toolsets)
 
     async def answer(self, exchange: Exchange) -> Answer:
         """Govern the request of *exchange* and say what came of it; never raises but to be cancelled.
@@ -80,6 +107,31 @@ class Answers:
             return self._refused(refused, asking, HTTPStatus.TOO_MANY_REQUESTS)
         return Answer(HTTPStatus.ACCEPTED, b"")
 
+    async def attended(self, exchange: Exchange, hearing: Hearing) -> Answer:
+        """Keep the stream that a session asked for with GET; what is said after its end is nothing."""
+        asked = exchange.asked
+        call = Call(
+            id=new_call_id(self._house.clock()),
+            principal=asked.principal,
+            method=asked.message.method,
+            kind=Kind.SERVER,
+            server=asked.server,
+            name="*",
+            act=Act.SUBSCRIBE,
+            weight=CallClass.FULL,
+            client=asked.client,
+        )
+        try:
+            stream = self.subscriptions.attend(call, exchange, hearing)
+            if not await self._attend(stream) and exchange.left is Leave.REVOKED:
+                await self.entered(Refused(NOT_AUTHENTICATED), exchange)
+        except Refused as refused:
+            told = refused if refused.call_id else await self.entered(refused, exchange)
+            return door_answer(told)
+        except Exception as fault:  # noqa: BLE001 - as in `answer`
+            log_fault(fault, call.id)
+        return Answer(HTTPStatus.OK, b"")
+
     async def entered(self, refused: Refused, exchange: Exchange) -> Refused:
         """Log a refusal for which there is no call; the same refusal with its call id."""
         asked = exchange.asked
@@ -93,37 +145,111 @@ class Answers:
             call = self._call(exchange, call_id)
         except Refused as refused:
             raise await self.entered(refused, exchange) from None
-        if call.weight is CallClass.FULL:
-            return await self._full(call, exchange, asking)
         if call.weight is CallClass.FREE:
-            await self._house.pipeline.rate(call)
-            return Answer(200, result_frame(asking.id, b"{}"))
+            return await self._free(call, exchange, asking)
+        if call.act is Act.SUBSCRIBE:
+            return await self._subscribed(call, exchange, asking)
+        if call.weight is CallClass.FULL:
+            try:
+                return await self._full(call, exchange, asking)
+            except Refused as refused:
+                raise self._stepped_up(refused, call, exchange) from None
         await self._house.pipeline.enter(call)
         try:
             return Answer(200, result_frame(asking.id, self._own_result(call, exchange)))
         except Refused as refused:
             raise await self.entered(refused, exchange) from None
 
+    async def _free(self, call: Call, exchange: Exchange, asking: Asking) -> Answer:
+        await self._house.pipeline.rate(call)
+        hearing = exchange.asked.hearing
+        if hearing is not None and call.method == "resources/unsubscribe":
+            self.subscriptions.unfollow(call.name, hearing)
+        if hearing is not None and call.method == "logging/setLevel":
+            try:
+                hearing.level = read_level(exchange.asked.message.params)
+            except Refused as refused:
+                raise await self.entered(refused, exchange) from None
+        return Answer(200, result_frame(asking.id, _NOTHING))
+
+    # -- subscriptions ----------------------------------------------------------------------------
+
+    async def _subscribed(self, call: Call, exchange: Exchange, asking: Asking) -> Answer:
+        if exchange.asked.hearing is not None:
+            return await self._followed(call, exchange, asking, exchange.asked.hearing)
+        try:
+            stream = self.subscriptions.listen(call, exchange)
+        except Refused as refused:
+            raise await self.entered(refused, exchange) from None
+        if not await self._attend(stream):
+            return await self._abandoned(exchange, asking)
+        return Answer(200, result_frame(asking.id, final_result_of(stream)))
+
+    async def _followed(
+        self, call: Call, exchange: Exchange, asking: Asking, hearing: Hearing
+    ) -> Answer:
+        """What a session is told when it asks to be told of a resource."""
+        if call.name in hearing.follows:
+            await self._house.pipeline.rate(call)  # nothing comes of it that is not there already
+        try:
+            follow = await exchange.unless_left(self.subscriptions.follow(call, hearing))
+        except Refused as refused:
+            raise await self.entered(refused, exchange) from None
+        if follow is None:
+            return await self._abandoned(exchange, asking)
+        if follow.is_on:
+            return Answer(200, result_frame(asking.id, _NOTHING))
+        if follow.reply is not None:
+            return failed_answer(follow.reply, asking, self._own)
+        raise follow.refused or Refused(UPSTREAM_TIMEOUT, call.id)
+
+    async def _attend(self, stream: Stream) -> bool:
+        """Whether *stream* came to its end; else its caller has left, or may not stay."""
+        attending = self._house.pipeline.attend(stream.call, stream)
+        try:
+            return await stream.exchange.unless_left(attending) is not None
+        finally:
+            self.subscriptions.close(stream)
+
     # -- calls that an upstream answers -----------------------------------------------------------
 
     async def _full(self, call: Call, exchange: Exchange, asking: Asking) -> Answer:
-        govern = self._house.pipeline.govern if call.round == 1 else self._later_round
-        reply = await exchange.unless_left(govern(call, exchange))
+        reply = await exchange.unless_left(self._across(call, exchange))
         if reply is None:
             return await self._abandoned(exchange, asking)
         if reply.outcome.status in _GIVEN:
-            result = final_result(reply, self._own, self._sealed(reply))
+            try:
+                task = self._tasks.name_in(reply, exchange.asked)
+            except Refused as refused:
+                raise await self.entered(refused, exchange) from None
+            result = final_result(reply, self._own, self._sealed(reply), task)
             return Answer(200, result_frame(asking.id, result))
         return failed_answer(reply, asking, self._own)
 
-    async def _later_round(self, call: Call, exchange: Exchange) -> Reply:
+    async def _across(self, call: Call, exchange: Exchange) -> Reply:
+        """Govern *call*; where its caller cannot ask for the next round, make that for it."""
+        respondent = Respondent(exchange, exchange.asks)
+
+        async def govern(one: Call) -> Reply:
+            return await self._house.pipeline.govern(one, exchange, respondent)
+
+        if call.client.modern:
+            if call.round > 1 and call.method not in TASK_METHODS:
+                return await self._later_round(call, exchange, govern)
+            return await govern(call)
+        try:
+            return await bridged(await govern(call), respondent, govern)
+        except Unbridged as ended:
+            raise await self.entered(ended.refused, exchange) from None
+
+    async def _later_round(self, call: Call, exchange: Exchange, govern: Govern) -> Reply:
         token = exchange.asked.message.params[_STATE]
         try:
             self._states.spend(token, self._house.clock())
         except Refused as refused:
             raise await self.entered(refused, exchange) from None
         try:
-            return await self._house.pipeline.govern(call, exchange)
+            return await govern(call)
         except Refused as refused:
             if refused.refusal is not OUTCOME_UNWRITTEN:  # then the call was made
                 self._states.restore(token)
@@ -137,14 +263,34 @@ class Answers:
         return self._states.seal(reply.call, state, self._house.clock())
 
     async def _abandoned(self, exchange: Exchange, asking: Asking) -> Answer:
+        if exchange.left is Leave.CANCELLED:
+            return cancelled_answer(asking)
+        if exchange.left is Leave.ENDED:
+            return ended_answer()
         if exchange.left is not Leave.REVOKED:
             return _NOBODY
-        exchange.headers.append(CHALLENGE)
+        oauth, endpoint = self._house.oauth, exchange.asked.endpoint
+        challenge = oauth.challenge(endpoint, presented=True) if oauth is not None else CHALLENGE
+        exchange.headers.append(challenge)
         refused = await self.entered(Refused(NOT_AUTHENTICATED), exchange)
         return self._refused(refused, asking, HTTPStatus.UNAUTHORIZED)
 
     def _refused(self, refused: Refused, asking: Asking, status: HTTPStatus) -> Answer:
         return refused_answer(refused, asking, self._own)._replace(status=status)
+
+    def _stepped_up(self, refused: Refused, call: Call, exchange: Exchange) -> Refused:
+        """The same, or what makes a client of OAuth ask for the wider token that would help.
+
+        Only of what the caller may see: what is hidden is refused as what is not there.
+        """
+        oauth = self._house.oauth
+        if oauth is None or refused.refusal is not DENIED:
+            return refused
+        header = oauth.step_up(call, exchange.asked.endpoint)
+        if header is None:
+            return refused
+        exchange.headers.append(header)
+        return Refused(INSUFFICIENT_SCOPE, refused.call_id)
 
     # -- calls --------------------------------------------------------------------------------------
 
@@ -152,6 +298,8 @@ class Answers:
         asked = exchange.asked
         row = find_method(asked.message.method, modern=asked.client.modern, notifies=False)
         call = to_call(asked, row, self.place(), call_id)
+        if row.naming is Naming.TASK:
+            return self._tasks.follow(call, asked, self.place())
         if row.in_rounds and _STATE in call.params:
             return self._continued(call, asked.message.params[_STATE])
         return call
@@ -171,17 +319,11 @@ class Answers:
 
     def _own_result(self, call: Call, exchange: Exchange) -> bytes:
         if call.method == "server/discover":
-            return self.lists.discovered(call)
+            return self.lists.discovered(call, exchange.asked.endpoint)
         if call.method == "initialize":
-            return self.lists.initialized(call, exchange.negotiated)
-        return self.lists.result(call, exchange.asked.message.params.get("cursor"))
-
-
-def log_fault(fault: BaseException, call_id: str) -> None:
-    """Where it broke, and what kind of error; never its text, which may quote an argument."""
-    frames = traceback.extract_tb(fault.__traceback__)[-8:]
-    places = [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
-    log.error("edge_fault", call_id=call_id, error=type(fault).__name__, places=places)
+            return self.lists.initialized(call, exchange.asked.endpoint, exchange.negotiated)
+        asked = exchange.asked
+        return self.lists.result(call, asked.endpoint, asked.message.params.get("cursor"))
 
 
 def _uri_asked(message: Message) -> str:

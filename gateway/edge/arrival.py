@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 from gateway.domain.model import Principal
 from gateway.domain.refusal import TOO_LARGE_REQUEST, Refused
 from gateway.edge.allowance import FREE_BYTES
+from gateway.edge.endpoint import Endpoint
 from gateway.edge.head import Head, accepted
 from gateway.edge.strict import Message
 from gateway.edge.watch import Watch
@@ -24,7 +25,7 @@ class Visitor(msgspec.Struct, frozen=True):
 
     head: Head
     principal: Principal
-    server: str  # of the endpoint; "" on /mcp
+    endpoint: Endpoint
     address: str
 
     @property

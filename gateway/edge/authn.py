@@ -13,7 +13,7 @@ from gateway.edge.house import Identity
 CHALLENGE = (b"www-authenticate", b'Bearer realm="customhouse"')
 
 # RFC 6750: the scheme in any case, one space or more, then a b64token.
-_BEARER = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] +([A-Za-z0-9._~+/-]{1,4096}=*)")
+_BEARER = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] +([A-Za-z0-9._~+/-]{1,8192}=*)")
 # Other places where clients put keys. Honouring any of them would mean choosing between two.
 _RIVALS = frozenset({b"x-api-key", b"api-key", b"x-auth-token", b"proxy-authorization"})
 _QUERY_NAMES = frozenset(
@@ -21,11 +21,19 @@ _QUERY_NAMES = frozenset(
 )
 
 
+class KeyUnknown(Refused):
+    """Refused for now: the token names a key of its issuer that is not among those at hand."""
+
+    def __init__(self, issuer: str) -> None:
+        super().__init__(NOT_AUTHENTICATED)
+        self.issuer = issuer
+
+
 def identify(identity: Identity, head: Head, query: bytes, now_us: int) -> Principal:
     """The principal that the request's credential proves.
 
     Raises: Refused: NOT_AUTHENTICATED, or CONFLICTING_CREDENTIALS when more than one is carried or
-    one stands in the URL, where proxies and histories keep it.
+    one stands in the URL, where proxies and histories keep it. KeyUnknown, where there are issuers.
     """
     values = head.values
     if query and _carries_credential(query):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -11,6 +12,9 @@ import msgspec
 from gateway.domain.catalogue import Catalogue
 from gateway.domain.model import Call, Client, Definition, Kind, Principal
 from gateway.domain.refusal import BAD_PARAMS, Refused
+from gateway.domain.toolset import Toolset
+from gateway.edge.endpoint import Endpoint, Span
+from gateway.edge.hearing import Hearing
 from gateway.edge.house import Snapshot
 from gateway.edge.methods import Method, Naming
 from gateway.edge.strict import Message
@@ -26,10 +30,15 @@ class Asked(msgspec.Struct, frozen=True):
     """One message, with all that the request around it proved."""
 
     message: Message
-    server: str  # of the endpoint; "" on /mcp
+    endpoint: Endpoint
     principal: Principal
     client: Client
     meta: Mapping[str, bytes]  # the caller's _meta, raw values
+    hearing: Hearing | None = None  # of the session; the newest era has none
+
+    @property
+    def server(self) -> str:
+        return self.endpoint.server
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -47,6 +56,56 @@ class Place(msgspec.Struct, frozen=True):
 
     catalogue: Catalogue
     snapshot: Snapshot
+    toolsets: Mapping[str, Toolset]
+
+    def has(self, endpoint: Endpoint) -> bool:
+        """Whether there is a server or a toolset of that name, whoever may see it."""
+        there = self.catalogue.servers if endpoint.span is Span.SERVER else self.toolsets
+        return endpoint.name in there
+
+    def visible(
+        self, principal: Principal, endpoint: Endpoint, kind: Kind
+    ) -> tuple[Definition, ...]:
+        """What *principal* may see at *endpoint*, in the order of lists."""
+        server = endpoint.name if endpoint.span is Span.SERVER else None
+        seen = self.snapshot.visible(principal, self.catalogue.listing(kind, server))
+        if endpoint.span is Span.TOOLSET:
+            return tuple(d for d in seen if self._bundles(endpoint.name, d, principal))
+        return seen
+
+    def extensions(self, principal: Principal, endpoint: Endpoint) -> frozenset[str]:
+        """What servers advertise of which *principal* sees anything at *endpoint*."""
+        servers = self.catalogue.servers
+        return frozenset(
+            extension
+            for server in {
+                d.server for kind in Kind for d in self.visible(principal, endpoint, kind)
+            }
+            for extension in servers[server].extensions
+        )
+
+    def named(
+        self, name: str, kind: Kind, endpoint: Endpoint, principal: Principal
+    ) -> Definition | None:
+        """What *name* means at *endpoint*, approved or not, and whoever may see it.
+
+        What a toolset leaves out is nothing there: it is not to be told apart from what is nowhere.
+        """
+        if endpoint.span is Span.SERVER:
+            return self.catalogue.find(endpoint.name, kind, name)
+        found = self.catalogue.by_wire(kind, name)
+        if found is None or endpoint.span is Span.ALL:
+            return found
+        return found if self._bundles(endpoint.name, found, principal) else None
+
+    def _bundles(self, toolset: str, definition: Definition, principal: Principal) -> bool:
+        bundle = self.toolsets.get(toolset)
+        if bundle is None or definition.kind is not Kind.TOOL:
+            return False
+        return bundle.names(definition.server, definition.name) or any(
+            self.snapshot.visible_to_role(replace(principal, subject=role), (definition,))
+            for role in bundle.roles
+        )
 
 
 def read_meta(message: Message) -> dict[str, bytes]:
@@ -111,7 +170,7 @@ def bad(problem: str) -> Refused:
 def _find(asked: Asked, row: Method, place: Place) -> Found:
     naming = row.naming
     if naming is Naming.NAME:
-        return _by_name(asked, row.kind, asked.message.params.get("name"), place.catalogue)
+        return _by_name(asked, row.kind, asked.message.params.get("name"), place)
     if naming is Naming.URI:
         return _by_uri(asked, place)
     if naming is Naming.REF:
@@ -119,11 +178,11 @@ def _find(asked: Asked, row: Method, place: Place) -> Found:
     return Found(row.kind, asked.server, "*")
 
 
-def _by_name(asked: Asked, kind: Kind, name: Any, catalogue: Catalogue) -> Found:
+def _by_name(asked: Asked, kind: Kind, name: Any, place: Place) -> Found:
     name = _text(name, "name", MAX_NAME_CHARS)
+    definition = place.named(name, kind, asked.endpoint, asked.principal)
     if asked.server:
-        return Found(kind, asked.server, name, catalogue.find(asked.server, kind, name))
-    definition = catalogue.by_wire(kind, name)
+        return Found(kind, asked.server, name, definition)
     if definition is None:
         return Found(kind, "", name)
     # The server knows the tool by its own name, whatever /mcp calls it.
@@ -136,6 +195,8 @@ def _by_uri(asked: Asked, place: Place) -> Found:
     catalogue = place.catalogue
     if asked.server:
         return Found(Kind.RESOURCE, asked.server, uri, catalogue.resource(asked.server, uri))
+    if asked.endpoint.span is Span.TOOLSET:
+        return Found(Kind.RESOURCE, "", uri)
     owners = [catalogue.resource(server, uri) for server in catalogue.resource_owner(uri)]
     definition = _only_one(asked.principal, owners, place.snapshot)
     return Found(Kind.RESOURCE, definition.server if definition else "", uri, definition)
@@ -147,7 +208,7 @@ def _by_ref(asked: Asked, place: Place) -> Found:
     if not isinstance(ref, dict):
         raise bad("ref must be an object")
     if ref.get("type") == "ref/prompt":
-        found = _by_name(asked, Kind.PROMPT, ref.get("name"), place.catalogue)
+        found = _by_name(asked, Kind.PROMPT, ref.get("name"), place)
         if found.changed is None:
             return found
         members = _MEMBERS.decode(asked.message.raw["ref"])
@@ -161,6 +222,8 @@ def _by_ref(asked: Asked, place: Place) -> Found:
 
 def _by_template(asked: Asked, uri: str, place: Place) -> Found:
     catalogue = place.catalogue
+    if asked.endpoint.span is Span.TOOLSET:
+        return Found(Kind.TEMPLATE, "", uri)
     servers = [asked.server] if asked.server else filter(catalogue.serves, catalogue.servers)
     listed = [
         catalogue.find(server, Kind.TEMPLATE, uri) or catalogue.find(server, Kind.RESOURCE, uri)

@@ -16,7 +16,14 @@ from typing import Any
 import msgspec
 
 from gateway.domain.model import Reply, Status
-from gateway.domain.refusal import BY_ID, RATE_LIMITED, UNKNOWN_OBJECT, UPSTREAM_BROKEN, Refused
+from gateway.domain.refusal import (
+    BY_ID,
+    INSUFFICIENT_SCOPE,
+    RATE_LIMITED,
+    UNKNOWN_OBJECT,
+    UPSTREAM_BROKEN,
+    Refused,
+)
 from gateway.edge.reply import (
     CALL_META,
     OWN_META_PREFIX,
@@ -68,7 +75,8 @@ def refused_answer(
     body = _error_frame(asking.id or NO_ID, row.code, refused.say(), _machine(refused), asking.uri)
     if asking.modern:
         return Answer(_STATUS_OF_CODE.get(row.code, row.http_status), body, is_refusal=True)
-    status = row.http_status if row.http_status >= 500 else HTTPStatus.OK
+    told_by_status = row.http_status >= 500 or row is INSUFFICIENT_SCOPE
+    status = row.http_status if told_by_status else HTTPStatus.OK
     return Answer(status, body, is_refusal=True)
 
 
@@ -103,6 +111,21 @@ def _not_ours(error: bytes) -> bytes:
     if len(kept) == len(data):
         return error
     return msgspec.json.encode({**members, "data": kept})
+
+
+def cancelled_answer(asking: Asking) -> Answer:
+    """The answer to a request that its caller took back: the older era ends it with one."""
+    error = b'{"code":%d,"message":"Request cancelled"}' % CANCELLED
+    body = b'{"jsonrpc":"2.0","id":%b,"error":%b}' % (asking.id, error)
+    return Answer(HTTPStatus.OK, body, is_refusal=True)
+
+
+def ended_answer() -> Answer:
+    """The answer to a request that was open when its session was ended."""
+    said = b"Session terminated before the request completed"
+    error = b'{"code":%d,"message":"%b"}' % (INTERNAL_ERROR, said)
+    body = b'{"jsonrpc":"2.0","id":null,"error":%b}' % error
+    return Answer(HTTPStatus.INTERNAL_SERVER_ERROR, body, is_refusal=True)
 
 
 def fault_answer(asking: Asking, call_id: str) -> Answer:
@@ -140,6 +163,8 @@ def _error_frame(
     message_id: bytes, code: int, message: str, machine: dict[str, Any], uri: str = ""
 ) -> bytes:
     data: dict[str, Any] = {"uri": uri} if uri else {}
+    if "extension" in machine:
+        data["requiredCapabilities"] = {"extensions": {machine["extension"]: {}}}
     error = {"code": code, "message": message, "data": {**data, REFUSAL_META: machine}}
     return b'{"jsonrpc":"2.0","id":%b,"error":%b}' % (message_id, msgspec.json.encode(error))
 

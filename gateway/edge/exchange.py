@@ -12,7 +12,9 @@ from typing import Any, TypeVar
 import msgspec
 from starlette.types import Message, Send
 
+from gateway.edge.asks import Asks
 from gateway.edge.calls import Asked
+from gateway.edge.levels import LOG_LEVEL_META, is_heard
 from gateway.edge.reply import Answer
 
 T = TypeVar("T")
@@ -25,7 +27,6 @@ _STREAM: Headers = [
     (b"x-accel-buffering", b"no"),
 ]
 _PING = b": ping\r\n\r\n"
-_LOG_LEVEL_META = "io.modelcontextprotocol/logLevel"
 
 
 class Leave(Enum):
@@ -33,10 +34,17 @@ class Leave(Enum):
 
     GONE = "gone"  # the connection was closed
     REVOKED = "revoked"  # the credential is no longer good
+    CANCELLED = "cancelled"  # the caller took the request back
+    ENDED = "ended"  # and with it the whole session
+
+
+class _Params(msgspec.Struct):
+    level: str = ""
 
 
 class _Notification(msgspec.Struct):
     method: str
+    params: _Params = msgspec.field(default_factory=_Params)
 
 
 _NOTIFICATION = msgspec.json.Decoder(_Notification)
@@ -54,6 +62,7 @@ class Exchange:
         "address",
         "answer",
         "asked",
+        "asks",
         "can_stream",
         "finished",
         "governed",
@@ -67,6 +76,7 @@ class Exchange:
         self.asked = asked
         self.address = address
         self.can_stream = can_stream
+        self.asks: Asks | None = None  # of the session: how its caller is asked something
         self.headers: Headers = []  # of the session, when there is one
         self.answer: Answer | None = None  # what the pipeline made of it, when it is in
         self.governed = False  # the pipeline was asked
@@ -86,10 +96,26 @@ class Exchange:
             return
         await self._chunk(_as_event(frame))
 
+    @property
+    def hears(self) -> bool:
+        """Whether what is told can reach the caller at all."""
+        return self.can_stream and not self.finished and self.left is None
+
+    async def tell(self, frame: bytes) -> None:
+        """Write one message of ours, if anybody hears it."""
+        if self.hears:
+            await self._chunk(_as_event(frame))
+
+    async def open(self) -> None:
+        """Begin a stream before there is anything to tell."""
+        await self._chunk(_PING)
+
     async def ping(self, after_s: float) -> None:
         """Keep a silent connection open across proxies, once it was silent for *after_s*."""
         if not self.can_stream or self.finished or monotonic() - self._sent_s < after_s:
             return
+        if self._writing is not None and self._writing.locked():
+            return  # something is being written; whoever reads nothing is not waited for
         await self._chunk(_PING)
 
     async def finish(self, answer: Answer) -> None:
@@ -134,7 +160,7 @@ class Exchange:
 
     def leave(self, why: Leave) -> None:
         """The answer will not be read, or may not be given: stop the call, if that is its end."""
-        if self.finished or self.left is Leave.REVOKED:
+        if self.finished or self.left not in (None, Leave.GONE):
             return
         self.left = why
         if self._task is not None and self.is_abandoned and not self._cancelled:
@@ -144,17 +170,19 @@ class Exchange:
     @property
     def is_abandoned(self) -> bool:
         """In the handshake era a lost connection does not cancel (2025-11-25, transports)."""
-        return self.left is Leave.REVOKED or (self.left is Leave.GONE and self.asked.client.modern)
+        if self.left is Leave.GONE:
+            return self.asked.client.modern or not self.asked.message.id  # the latter: a GET
+        return self.left is not None
 
     def _is_wanted(self, frame: bytes) -> bool:
-        """Progress is; log messages are where the era has them on, or the request asked for them."""
+        """Progress is; log messages are from the level that the request or its session asked for."""
         try:
-            method = _NOTIFICATION.decode(frame).method
+            said = _NOTIFICATION.decode(frame)
         except msgspec.DecodeError:
             return False
-        if method == "notifications/message":
-            return not self.asked.client.modern or _LOG_LEVEL_META in self.asked.meta
-        return method == "notifications/progress"
+        if said.method == "notifications/message":
+            return is_heard(said.params.level, self.asked.meta.get(LOG_LEVEL_META))
+        return said.method == "notifications/progress"
 
     async def _chunk(self, chunk: bytes) -> None:
         """One piece of the stream; the call and the watch may both want to write."""

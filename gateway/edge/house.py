@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from gateway.domain.catalogue import Catalogue
-from gateway.domain.model import Call, Definition, Principal, Relay, Reply
+from gateway.domain.model import (
+    Call,
+    Decision,
+    Definition,
+    Principal,
+    Relay,
+    Reply,
+    Settlement,
+    Stream,
+)
 from gateway.domain.refusal import Refusal
+from gateway.domain.toolset import Toolset
+from gateway.edge.asks import Respondent
+
+if TYPE_CHECKING:  # it costs an import that a gateway without issuers need not make
+    from gateway.edge.oauth.resource import OAuth
 
 Clock = Callable[[], int]
 
@@ -19,8 +33,12 @@ LOOPBACK_ORIGINS = ("http://127.0.0.1", "http://localhost", "http://[::1]")
 class Pipeline(Protocol):
     """The one way from a parsed call to its end. Every method may raise Refused, already logged."""
 
-    async def govern(self, call: Call, relay: Relay) -> Reply:
-        """FULL: both commits are durable when this returns."""
+    async def govern(self, call: Call, relay: Relay, caller: Respondent | None = None) -> Reply:
+        """FULL: both commits are durable when this returns. *caller*: whom the upstream may ask."""
+        ...
+
+    async def attend(self, call: Call, stream: Stream) -> Settlement:
+        """FULL, of what no upstream answers: *stream* runs between the two commits."""
         ...
 
     async def enter(self, call: Call) -> None:
@@ -48,10 +66,20 @@ class Snapshot(Protocol):
         """Those the principal may see in lists, in their order."""
         ...
 
+    def visible_to_role(
+        self, principal: Principal, definitions: Iterable[Definition]
+    ) -> tuple[Definition, ...]:
+        """As `visible`, and the subject may be a role: what the rules alone say."""
+        ...
+
 
 class Policies(Protocol):
     @property
     def current(self) -> Snapshot: ...
+
+    def decide(self, call: Call) -> Decision:
+        """What the policy in force says of a call that is under way; `govern` asks by itself."""
+        ...
 
 
 class Identity(Protocol):
@@ -79,9 +107,11 @@ class Settings:
     session_idle_s: float = 1800.0
     max_sessions: int = 10_000
     max_sessions_per_principal: int = 64  # over all endpoints
+    max_streams_per_principal: int = 16
+    stream_s: float = 3600.0  # then whoever listens asks again
     max_list_bytes: int = 16 * 1024 * 1024  # of the cache of list answers
-    # Methods of the newest era that do not take the way through the SDK.
-    fast: frozenset[str] = frozenset({"tools/call", "tools/list"})
+    # Methods that do not take the way through the SDK.
+    fast: frozenset[str] = frozenset({"tools/call", "tools/list", "subscriptions/listen"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,5 +124,8 @@ class House:
     identity: Identity
     state_key: bytes = field(repr=False)  # 32 bytes: seals requestState
     clock: Clock = field(repr=False)
+    toolsets: Mapping[str, Toolset] = field(default_factory=dict)
     is_ready: Callable[[], bool] = lambda: True
+    is_draining: Callable[[], bool] = lambda: False
     render_metrics: Callable[[], bytes] = lambda: b""
+    oauth: OAuth | None = None  # None: there are no issuers, and tokens are nothing

@@ -1,9 +1,10 @@
 """The ASGI app of the border: from bytes to an arrival, or to the door.
 
-POST    /mcp  /mcp/s/<server>     one JSON-RPC message of either era
-DELETE  the same                  ends a session of the handshake era
-GET     /livez  /readyz           anyone
-GET     /metrics                  whom policy lets read admin/metrics
+POST    the endpoints (see endpoint)  one JSON-RPC message of either era
+GET     the same                      what a session of the handshake era is told
+DELETE  the same                      ends a session of the handshake era
+GET     /livez  /readyz               anyone
+GET     /metrics                      whom policy lets read admin/metrics
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.domain.model import Principal
 from gateway.domain.refusal import (
+    MALFORMED,
     NOT_AUTHENTICATED,
     RATE_LIMITED,
     UNKNOWN_OBJECT,
@@ -25,11 +27,13 @@ from gateway.domain.refusal import (
     Refused,
 )
 from gateway.edge.allowance import REFUSED_BYTES, Allowances
-from gateway.edge.answers import Answers, log_fault
+from gateway.edge.answers import Answers
 from gateway.edge.arrival import Arrival, Vanished, Visitor, address_of, read_body
-from gateway.edge.authn import CHALLENGE, identify
+from gateway.edge.authn import CHALLENGE, KeyUnknown, identify
+from gateway.edge.endpoint import Endpoint, Span, endpoint_of
 from gateway.edge.errors import Asking, door_answer, fault_answer
 from gateway.edge.exchange import Headers, respond
+from gateway.edge.faults import log_fault
 from gateway.edge.handshake import VERSIONS, Handshake
 from gateway.edge.head import Door, Head, is_json, read_head
 from gateway.edge.health import LIVE, METRICS, METRICS_TYPE, READY, Health
@@ -38,13 +42,13 @@ from gateway.edge.ids import new_call_id
 from gateway.edge.modern import Modern
 from gateway.edge.reply import Answer
 from gateway.edge.sdk import SdkLeg
-from gateway.edge.strict import parse
+from gateway.edge.strict import parse, parse_response
 from gateway.edge.watch import Soon, Watch
 
-ENDPOINT, SERVER_ENDPOINT = "/mcp", "/mcp/s/"
 _VERSION = b"mcp-protocol-version"
 _NOT_HERE = Answer(HTTPStatus.NOT_FOUND, b"")
 _NOT_SO = Answer(HTTPStatus.METHOD_NOT_ALLOWED, b"")
+_NOT_SUCH = Answer(HTTPStatus.NOT_ACCEPTABLE, b"")
 _FAULT = Asking(b"", "", modern=True)
 _CLOSE = (b"connection", b"close")
 
@@ -56,6 +60,7 @@ class Knock:
     scope: Scope
     receive: Receive
     send: Send
+    endpoint: Endpoint | None = None  # None: /metrics
     principal: Principal | None = None
     method: str = ""  # of the JSON-RPC message
     id: bytes = b""
@@ -77,10 +82,14 @@ class Border:
         self._allowances = Allowances()
         self._soon = Soon(settings.watch_after_s)
 
+    def reseal(self, state_key: bytes) -> None:
+        """Seal rounds with another key from here on; those that are open begin anew."""
+        self._answers.reseal(state_key)
+
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
         """Sessions live inside this; enter it once, in the task that leaves it."""
-        async with self._sdk.run():
+        async with self._sdk.run(), self._answers.subscriptions.run(), self._handshake.run():
             yield
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -105,8 +114,9 @@ class Border:
         if path in (LIVE, READY):
             await self._probed(knock)
             return
-        if path not in (ENDPOINT, METRICS) and not path.startswith(SERVER_ENDPOINT):
-            await respond(knock.send, _NOT_HERE, [])
+        knock.endpoint = endpoint_of(path)
+        if knock.endpoint is None and path != METRICS:
+            await self._described(knock)
             return
         try:
             await self._let_in(knock)
@@ -123,27 +133,34 @@ class Border:
         scope = knock.scope
         head = read_head(scope["headers"])
         self._door.check(head)
-        now_us = self._house.clock()
-        principal = identify(self._house.identity, head, scope["query_string"], now_us)
+        try:
+            principal = self._identified(knock, head)
+        except KeyUnknown as unknown:
+            if self._house.oauth is not None:
+                await self._house.oauth.renewed(unknown.issuer)
+            principal = self._identified(knock, head)
         knock.principal = principal
-        if scope["path"] == METRICS:
+        if knock.endpoint is None:
             await self._measured(knock, principal)
             return
-        server = self._server_of(scope["path"], principal)
-        visitor = Visitor(head, principal, server, address_of(scope))
+        self._check_place(knock.endpoint, principal)
+        visitor = Visitor(head, principal, knock.endpoint, address_of(scope))
         if scope["method"] == "POST":
             await self._posted(knock, visitor)
         else:
             await self._other_verb(knock, visitor)
 
-    def _server_of(self, path: str, principal: Principal) -> str:
-        """The server of the endpoint, "" on /mcp. Raises: Refused: the caller sees no such one."""
-        if path == ENDPOINT:
-            return ""
-        server = path[len(SERVER_ENDPOINT) :]
-        if not server or not self._answers.lists.sees_server(principal, server):
+    def _identified(self, knock: Knock, head: Head) -> Principal:
+        house = self._house
+        at_endpoint = (
+            house.identity if house.oauth is None else house.oauth.identity(knock.endpoint)
+        )
+        return identify(at_endpoint, head, knock.scope["query_string"], house.clock())
+
+    def _check_place(self, endpoint: Endpoint, principal: Principal) -> None:
+        """Raises: Refused: UNKNOWN_OBJECT: there is no such one, or none that the caller may see."""
+        if endpoint.span is not Span.ALL and not self._answers.lists.sees(principal, endpoint):
             raise Refused(UNKNOWN_OBJECT)
-        return server
 
     async def _posted(self, knock: Knock, visitor: Visitor) -> None:
         head = visitor.head
@@ -159,20 +176,38 @@ class Border:
 
         async with Watch(knock.receive, self._house, self._settings, self._soon) as watch:
             body = await read_body(knock.receive, head, self._settings.max_body_bytes, pay)
-            message = parse(body)
+            try:
+                message = parse(body)
+            except Refused as refused:
+                response = parse_response(body) if refused.refusal is MALFORMED else None
+                if response is None or not _is_handshake(head):
+                    raise
+                knock.method = "response"
+                await self._handshake.answered(visitor, response, knock.send)
+                return
             knock.method, knock.id = message.method, message.id
             era = self._handshake if _is_handshake(head) else self._modern
             await era.serve(Arrival(visitor, body, message, knock.send, watch))
 
     async def _other_verb(self, knock: Knock, visitor: Visitor) -> None:
-        """Neither era has a stream to GET here; only the older one has something to DELETE."""
+        """Only the older era has something to GET or to DELETE."""
         if not _is_handshake(visitor.head):
             await respond(knock.send, _NOT_SO, [(b"allow", b"POST")])
         elif knock.scope["method"] == "DELETE":
             await self._handshake.end(visitor)
             await respond(knock.send, Answer(HTTPStatus.OK, b""), [])
+        elif knock.scope["method"] == "GET":
+            await self._listened_to(knock, visitor)
         else:
-            await respond(knock.send, _NOT_SO, [(b"allow", b"POST, DELETE")])
+            await respond(knock.send, _NOT_SO, [(b"allow", b"GET, POST, DELETE")])
+
+    async def _listened_to(self, knock: Knock, visitor: Visitor) -> None:
+        if not visitor.can_stream:
+            await respond(knock.send, _NOT_SUCH, [])
+            return
+        self._allowances.check(visitor.principal, monotonic())
+        async with Watch(knock.receive, self._house, self._settings, self._soon) as watch:
+            await self._handshake.listen(visitor, knock.send, watch)
 
     async def _measured(self, knock: Knock, principal: Principal) -> None:
         if knock.scope["method"] != "GET":
@@ -184,6 +219,17 @@ class Border:
             await respond(knock.send, door_answer(refused), [])
             return
         await respond(knock.send, answer, [], METRICS_TYPE)
+
+    async def _described(self, knock: Knock) -> None:
+        """What anyone may know of the issuers; there is nothing else that is no endpoint."""
+        oauth = self._house.oauth
+        metadata = oauth.metadata(knock.scope["path"]) if oauth is not None else None
+        if metadata is None:
+            await respond(knock.send, _NOT_HERE, [])
+        elif knock.scope["method"] not in ("GET", "HEAD"):
+            await respond(knock.send, _NOT_SO, [(b"allow", b"GET, HEAD")])
+        else:
+            await respond(knock.send, Answer(HTTPStatus.OK, metadata), [])
 
     async def _probed(self, knock: Knock) -> None:
         if knock.scope["method"] not in ("GET", "HEAD"):
@@ -201,10 +247,20 @@ class Border:
             )
         headers: Headers = []
         if refused.refusal is NOT_AUTHENTICATED:
-            headers.append(CHALLENGE)
+            headers.append(self._challenge(knock))
         if not knock.method:  # the body may be unread: this connection is not in step any more
             headers.append(_CLOSE)
         await respond(knock.send, door_answer(refused, knock.id), headers)
+
+    def _challenge(self, knock: Knock) -> tuple[bytes, bytes]:
+        oauth = self._house.oauth
+        if oauth is None:
+            return CHALLENGE
+        return oauth.challenge(knock.endpoint, presented=_has_credential(knock.scope))
+
+
+def _has_credential(scope: Scope) -> bool:
+    return any(name == b"authorization" for name, _ in scope["headers"])
 
 
 def _is_handshake(head: Head) -> bool:

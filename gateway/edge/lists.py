@@ -14,17 +14,26 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from gateway.domain.asking import TASKS
 from gateway.domain.catalogue import Catalogue
 from gateway.domain.model import MODERN_VERSION, Approval, Call, Definition, Kind, Principal
 from gateway.domain.refusal import BAD_CURSOR, Refused
 from gateway.edge.calls import Place
+from gateway.edge.endpoint import Endpoint, Span
 from gateway.edge.reply import CALL_META, SERVER_INFO_META, Identification, call_meta
 
 PAGE_ENTRIES = 1_000
+_MAX_SEEN = 65_536  # a principal is another one with every credential
 _MAX_CURSOR_CHARS = 256
 _MAX_CURSOR_DIGITS = 9
-# What is offered, and no more: there are no subscriptions and no change notifications yet.
-CAPABILITIES: Mapping[str, Any] = {"tools": {}, "prompts": {}, "resources": {}, "completions": {}}
+# What is offered, and no more. Whether a server lets its resources be followed, it says when asked.
+CAPABILITIES: Mapping[str, Any] = {
+    "tools": {"listChanged": True},
+    "prompts": {"listChanged": True},
+    "resources": {"listChanged": True, "subscribe": True},
+    "completions": {},
+    "logging": {},
+}
 
 _MEMBERS: Mapping[str, tuple[str, Kind]] = {
     "tools/list": ("tools", Kind.TOOL),
@@ -40,7 +49,7 @@ class Page(NamedTuple):
     """Which answer of the cache: everything that changes its bytes, but for the call id."""
 
     principal: Principal
-    server: str
+    endpoint: Endpoint
     method: str
     modern: bool
     first: int
@@ -69,26 +78,26 @@ class Lists:
         self._now = Era("", -1)
         self._pages: OrderedDict[Page, bytes] = OrderedDict()
         self._cached_bytes = 0
-        self._sees_server: dict[tuple[Principal, str], bool] = {}
+        self._sees: dict[tuple[Principal, Endpoint], bool] = {}
+        self._extensions: dict[tuple[Principal, Endpoint], frozenset[str]] = {}
 
-    def sees_server(self, principal: Principal, server: str) -> bool:
-        """Whether *principal* may see anything at all of *server*, so that its endpoint exists."""
+    def sees(self, principal: Principal, endpoint: Endpoint) -> bool:
+        """Whether *principal* may see anything at all at *endpoint*, so that it exists for them."""
         place = self._current()
-        seen = self._sees_server.get((principal, server))
+        if not place.has(endpoint):  # the caller's to choose: nothing is worked out for it, or kept
+            return False
+        seen = self._sees.get((principal, endpoint))
         if seen is None:
-            seen = any(
-                place.snapshot.visible(principal, place.catalogue.listing(kind, server))
-                for kind in _LISTED_KINDS
-            )
-            # Only names of servers that are there are kept: the others are the caller's to choose.
-            if server in place.catalogue.servers:
-                self._sees_server[(principal, server)] = seen
+            seen = any(place.visible(principal, endpoint, kind) for kind in _LISTED_KINDS)
+            if len(self._sees) >= _MAX_SEEN:
+                self._sees.clear()
+            self._sees[(principal, endpoint)] = seen
         return seen
 
-    def result(self, call: Call, cursor: Any) -> bytes:
+    def result(self, call: Call, endpoint: Endpoint, cursor: Any) -> bytes:
         """The result of a list method, raw. Raises: Refused: BAD_CURSOR."""
         place = self._current()
-        page = Page(call.principal, call.server, call.method, call.client.modern, 0)
+        page = Page(call.principal, endpoint, call.method, call.client.modern, 0)
         if cursor is not None:
             page = page._replace(first=self._first(cursor, page, call.id))
         opening = self._pages.get(page)
@@ -99,11 +108,11 @@ class Lists:
             self._pages.move_to_end(page)
         return b'%b"%b":%b}}' % (opening, CALL_META.encode(), call_meta(call.id, {}))
 
-    def discovered(self, call: Call) -> bytes:
+    def discovered(self, call: Call, endpoint: Endpoint) -> bytes:
         """The result of server/discover."""
         said: dict[str, Any] = {
             "supportedVersions": [MODERN_VERSION],
-            "capabilities": CAPABILITIES,
+            "capabilities": self._capabilities(call, endpoint),
             "resultType": "complete",
             "ttlMs": 0,
             "cacheScope": "private",
@@ -115,16 +124,33 @@ class Lists:
         }
         return msgspec.json.encode(said)
 
-    def initialized(self, call: Call, version: str) -> bytes:
+    def initialized(self, call: Call, endpoint: Endpoint, version: str) -> bytes:
         """The result of initialize, at the negotiated *version*."""
         said: dict[str, Any] = {
             "protocolVersion": version,
-            "capabilities": CAPABILITIES,
+            "capabilities": self._capabilities(call, endpoint),
             "serverInfo": msgspec.Raw(self._own.raw),
             **self._instructed(call),
             "_meta": {CALL_META: msgspec.Raw(call_meta(call.id, {}))},
         }
         return msgspec.json.encode(said)
+
+    def _capabilities(self, call: Call, endpoint: Endpoint) -> Mapping[str, Any]:
+        """What is offered everywhere, and the extensions of servers that the caller sees here."""
+        place = self._current()
+        known = {name for name, view in place.catalogue.servers.items() if view.extensions}
+        if not known:
+            return CAPABILITIES
+        seen = self._extensions.get((call.principal, endpoint))
+        if seen is None:
+            seen = place.extensions(call.principal, endpoint)
+            if len(self._extensions) >= _MAX_SEEN:
+                self._extensions.clear()
+            self._extensions[call.principal, endpoint] = seen
+        if not call.client.modern:
+            seen = seen - {TASKS}
+        extensions: dict[str, Any] = {name: {} for name in sorted(seen)}
+        return {**CAPABILITIES, "extensions": extensions} if seen else CAPABILITIES
 
     def _instructed(self, call: Call) -> dict[str, str]:
         text = _instructions(self._place().catalogue, call.server) if call.server else ""
@@ -136,7 +162,8 @@ class Lists:
         if now != self._now:
             self._now = now
             self._pages.clear()
-            self._sees_server.clear()
+            self._sees.clear()
+            self._extensions.clear()
             self._cached_bytes = 0
         return place
 
@@ -182,14 +209,13 @@ class Lists:
         """What only this process can write, of this list as it is now. It reveals no revision."""
         who = page.principal
         of = [self._now.policy, self._now.catalogue, who.tenant, who.subject, *who.actors]
-        said = json.dumps([of, page.server, page.method, first]).encode()
+        said = json.dumps([of, page.endpoint.path, page.method, first]).encode()
         return blake2b(said, key=self._key, digest_size=16).hexdigest()
 
 
 def _visible_bodies(page: Page, kind: Kind, place: Place) -> list[msgspec.Raw]:
-    listed = place.catalogue.listing(kind, page.server or None)
-    visible = place.snapshot.visible(page.principal, listed)
-    if page.server:
+    visible = place.visible(page.principal, page.endpoint, kind)
+    if page.endpoint.span is Span.SERVER:
         return [msgspec.Raw(definition.body) for definition in visible]
     if kind in (Kind.TOOL, Kind.PROMPT):
         return [_as_wired(definition) for definition in visible]

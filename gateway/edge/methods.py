@@ -31,6 +31,7 @@ class Naming(Enum):
     NAME = "name"
     URI = "uri"
     REF = "ref"
+    TASK = "task"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,10 @@ def _free(era: Era = Era.BOTH) -> Method:
     return Method(Kind.SERVER, Act.LIST, CallClass.FREE, era=era)
 
 
+def _task() -> Method:
+    return Method(Kind.SERVER, Act.LIST, CallClass.FULL, Naming.TASK, Era.MODERN)
+
+
 def _not_offered(kind: Kind, act: Act, era: Era = Era.BOTH) -> Method:
     return Method(kind, act, CallClass.FULL, era=era, offered=False)
 
@@ -98,14 +103,20 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "notifications/progress": _free(),
         "notifications/roots/list_changed": _free(),
         "notifications/elicitation/complete": _free(),
-        # -- what is not offered: subscriptions, logging, tasks
-        "subscriptions/listen": _not_offered(Kind.SERVER, Act.SUBSCRIBE, Era.MODERN),
-        "resources/subscribe": _not_offered(Kind.RESOURCE, Act.SUBSCRIBE, Era.HANDSHAKE),
-        "resources/unsubscribe": _not_offered(Kind.RESOURCE, Act.SUBSCRIBE, Era.HANDSHAKE),
-        "logging/setLevel": _not_offered(Kind.SERVER, Act.SUBSCRIBE, Era.HANDSHAKE),
-        "tasks/get": _not_offered(Kind.TOOL, Act.READ),
-        "tasks/update": _not_offered(Kind.TOOL, Act.CALL),
-        "tasks/cancel": _not_offered(Kind.TOOL, Act.CALL),
+        "logging/setLevel": _free(Era.HANDSHAKE),
+        "resources/unsubscribe": Method(
+            Kind.RESOURCE, Act.SUBSCRIBE, CallClass.FREE, Naming.URI, Era.HANDSHAKE
+        ),  # its effect is the outcome of what it ends
+        # -- what is open from its intent to its outcome; so is the stream that a session GETs
+        "subscriptions/listen": Method(Kind.SERVER, Act.SUBSCRIBE, _FULL, era=Era.MODERN),
+        "resources/subscribe": Method(
+            Kind.RESOURCE, Act.SUBSCRIBE, _FULL, Naming.URI, Era.HANDSHAKE
+        ),
+        # -- later rounds of a call that became a task; who may have them is in the id of the task
+        "tasks/get": _task(),
+        "tasks/update": _task(),
+        "tasks/cancel": _task(),
+        # -- what is not offered: tasks of 2025-11-25
         "tasks/list": _not_offered(Kind.TOOL, Act.LIST),
         "tasks/result": _not_offered(Kind.TOOL, Act.READ),
         "notifications/tasks/status": _not_offered(Kind.TOOL, Act.READ),

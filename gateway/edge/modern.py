@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.domain.model import MODERN_VERSION, Client, Kind
-from gateway.domain.refusal import Refused
+from gateway.domain.refusal import HEADER_MISMATCH, Refused
 from gateway.edge.answers import Answers
 from gateway.edge.arrival import Arrival
 from gateway.edge.calls import Asked, check_aside, read_meta
@@ -11,6 +11,7 @@ from gateway.edge.exchange import Exchange
 from gateway.edge.head import Head, accepted, decode_name
 from gateway.edge.house import House, Settings
 from gateway.edge.sdk import SdkLeg
+from gateway.edge.tasks import METHODS as TASK_METHODS
 
 VERSION_META = "io.modelcontextprotocol/protocolVersion"
 CAPABILITIES_META = "io.modelcontextprotocol/clientCapabilities"
@@ -30,6 +31,8 @@ class Modern:
     async def serve(self, arrival: Arrival) -> None:
         exchange, head = _exchange(arrival), arrival.visitor.head
         arrival.watch.over(exchange)
+        if exchange.asked.message.method in TASK_METHODS:
+            _check_task_name(exchange.asked, head)
         if not exchange.asked.message.id and _speaks_newest(head):
             answer = await self._answers.notified(exchange)
         elif self._is_plain(exchange.asked, head):
@@ -51,6 +54,7 @@ class Modern:
             and head.get(b"mcp-method") == message.method.encode()
             and accepted(head.values.get(b"accept", b"")).json
             and (message.method != "tools/call" or self._is_plain_call(asked, head))
+            and (message.method != "subscriptions/listen" or _can_stream(head))
         )
 
     def _is_plain_call(self, asked: Asked, head: Head) -> bool:
@@ -60,12 +64,23 @@ class Modern:
             return False
         if b"mcp-param-" in b" ".join(head.values):
             return False
-        catalogue = self._house.catalogue()
-        if asked.server:
-            definition = catalogue.find(asked.server, Kind.TOOL, name)
-        else:
-            definition = catalogue.by_wire(Kind.TOOL, name)
+        place = self._answers.place()
+        definition = place.named(name, Kind.TOOL, asked.endpoint, asked.principal)
         return definition is None or b'"x-mcp-header"' not in definition.body
+
+
+def _check_task_name(asked: Asked, head: Head) -> None:
+    """The header names the task of the body, as the extension wants it; the SDK does not know it.
+
+    Raises: Refused: HEADER_MISMATCH.
+    """
+    named = decode_name(head.get(b"mcp-name"))
+    if b"mcp-name" in head.repeated or named != asked.message.params.get("taskId"):
+        raise Refused(HEADER_MISMATCH)
+
+
+def _can_stream(head: Head) -> bool:
+    return accepted(head.values.get(b"accept", b"")).stream
 
 
 def _speaks_newest(head: Head) -> bool:
@@ -82,5 +97,5 @@ def _exchange(arrival: Arrival) -> Exchange:
         MODERN_VERSION, meta.get(CAPABILITIES_META, b""), meta.get(CLIENT_INFO_META, b"")
     )
     visitor = arrival.visitor
-    asked = Asked(arrival.message, visitor.server, visitor.principal, client, meta)
+    asked = Asked(arrival.message, visitor.endpoint, visitor.principal, client, meta)
     return Exchange(asked, arrival.send, can_stream=visitor.can_stream, address=visitor.address)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from gateway.domain.model import Call, Reply
+from gateway.domain.model import KEPT, Call, Reply
 from gateway.domain.refusal import NOT_SUPPORTED_ACROSS_ERAS, UPSTREAM_BROKEN, Refused
 
 CALL_META = "io.customhouse/call"
@@ -62,16 +62,21 @@ def result_frame(message_id: bytes, result: bytes) -> bytes:
     return b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (message_id, result)
 
 
-def call_meta(call_id: str, left: Mapping[str, int]) -> bytes:
+def call_meta(call_id: str, left: Mapping[str, int], code: str = "") -> bytes:
     said: dict[str, object] = {"call_id": call_id}
     if left:
         said["left"] = dict(left)
+    if code == KEPT:
+        said["kept"] = True  # an earlier result: the server was not asked
     return msgspec.json.encode(said)
 
 
-def final_result(reply: Reply, own: Identification, sealed_state: str = "") -> bytes:
+def final_result(
+    reply: Reply, own: Identification, sealed_state: str = "", task: str = ""
+) -> bytes:
     """The result for the caller's era, with the call id and what is left of the budget in `_meta`.
 
+    *task*: the id by which the caller knows the task that the result is about.
     Raises: Refused: the result is no JSON object, or the caller's era has no word for it.
     """
     call = reply.call
@@ -80,13 +85,15 @@ def final_result(reply: Reply, own: Identification, sealed_state: str = "") -> b
         meta = _meta_of(members)
     except (msgspec.DecodeError, ValueError, RecursionError):
         raise Refused(UPSTREAM_BROKEN, call.id) from None
-    meta[CALL_META] = msgspec.Raw(call_meta(call.id, reply.settlement.left))
+    meta[CALL_META] = msgspec.Raw(call_meta(call.id, reply.settlement.left, reply.outcome.code))
     if call.client.modern:
         _as_modern(call, members, meta, own)
     else:
         _as_handshake(call, members, meta)
     if sealed_state:
         members["requestState"] = msgspec.Raw(msgspec.json.encode(sealed_state))
+    if task:
+        members["taskId"] = msgspec.Raw(msgspec.json.encode(task))
     members["_meta"] = msgspec.Raw(msgspec.json.encode(meta))
     return msgspec.json.encode(members)
 

@@ -84,7 +84,7 @@ class SdkLeg:
         self._transport = StreamableHTTPSessionManager(
             server,
             json_response=True,  # what streams is streamed by the exchange
-            session_idle_timeout=settings.session_idle_s,
+            session_idle_timeout=None,  # it does not see all that is done in a session
             max_sessions=settings.max_sessions,
             max_request_body_size=settings.max_body_bytes,
         )
@@ -100,7 +100,7 @@ class SdkLeg:
         said = _Response()
         token = _carried.set(exchange)
         try:
-            owner = owner_of(exchange.asked.principal, exchange.asked.server)
+            owner = owner_of(exchange.asked.principal, exchange.asked.endpoint)
             scope = {**_scope("POST", owner, _passed_on(head)), _EXCHANGE: exchange}
             await self._transport.handle_request(scope, _once(body), said.send)
         finally:
@@ -138,10 +138,7 @@ class SdkLeg:
         """The schema that Mcp-Param headers are checked against: of a tool the caller may see."""
         asked = _carried.get().asked
         place = self._answers.place()
-        if asked.server:
-            definition = place.catalogue.find(asked.server, Kind.TOOL, name)
-        else:
-            definition = place.catalogue.by_wire(Kind.TOOL, name)
+        definition = place.named(name, Kind.TOOL, asked.endpoint, asked.principal)
         if definition is None or not place.snapshot.visible(asked.principal, [definition]):
             return None
         schema = json.loads(definition.body).get("inputSchema")

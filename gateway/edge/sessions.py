@@ -9,8 +9,12 @@ from dataclasses import dataclass, field
 
 from gateway.domain.model import Client, Principal
 from gateway.domain.refusal import MALFORMED, TOO_MANY_STREAMS, UNKNOWN_SESSION, Refused
+from gateway.edge.asks import Asks
+from gateway.edge.endpoint import Endpoint
+from gateway.edge.exchange import Exchange, Leave
+from gateway.edge.hearing import Hearing
 
-Owner = tuple[str, str, tuple[str, ...], str]  # tenant, subject, actors, server of the endpoint
+Owner = tuple[str, str, tuple[str, ...], str]  # tenant, subject, actors, path of the endpoint
 
 
 @dataclass(slots=True)
@@ -19,12 +23,31 @@ class Session:
     owner: Owner
     client: Client  # as its initialize declared it
     used_s: float  # monotonic
-    in_flight: set[str] = field(default_factory=set)  # request ids, as the transport keys them
+    # By request id, as the transport keys them. None: the SDK has it, and cancels it by itself.
+    in_flight: dict[str, Exchange | None] = field(default_factory=dict)
+    asks: Asks = field(default_factory=Asks)  # what its caller was asked, and has not answered
+    hearing: Hearing = field(default_factory=Hearing)
+    stream: Exchange | None = None  # what it GETs
+
+    def cancel(self, key: object) -> None:
+        """The caller takes one of its requests back; what is no id of an open one is no fault."""
+        exchange = self.in_flight.get(str(key)) if type(key) in (str, int) else None
+        if exchange is not None:
+            exchange.leave(Leave.CANCELLED)
+
+    def end(self) -> None:
+        """Stop what is open: nobody has this session any more."""
+        for exchange in self.in_flight.values():
+            if exchange is not None:
+                exchange.leave(Leave.ENDED)
+        if self.stream is not None:
+            self.stream.leave(Leave.ENDED)
+        self.hearing.close()
 
 
-def owner_of(principal: Principal, server: str) -> Owner:
+def owner_of(principal: Principal, endpoint: Endpoint) -> Owner:
     """Whose a session is: not bound to the key, so that a key can be replaced while it lives."""
-    return principal.tenant, principal.subject, principal.actors, server
+    return principal.tenant, principal.subject, principal.actors, endpoint.path
 
 
 @dataclass(slots=True)
@@ -40,6 +63,7 @@ class Sessions:
         self._idle_s = idle_s
         self._max_per_principal = max_per_principal
         self._open: dict[str, Session] = {}
+        self._forgotten: list[Session] = []
         # Whoever acts for many, or at many endpoints, is still one.
         self._counts: Counter[tuple[str, str]] = Counter()
 
@@ -69,16 +93,23 @@ class Sessions:
         session = self._open.get(session_id)
         if session is None or session.owner != owner:
             raise Refused(UNKNOWN_SESSION)
-        if not session.in_flight and now_s - session.used_s > self._idle_s:
-            self.close(session_id)
+        if self._is_idle(session, now_s):
+            self._forget(session)
             raise Refused(UNKNOWN_SESSION)
         session.used_s = now_s
         return session
 
-    def close(self, session_id: str) -> None:
-        session = self._open.pop(session_id, None)
-        if session is not None:
+    def close(self, session: Session) -> None:
+        """Its owner ends it. Whatever is open in it is stopped."""
+        if self._open.pop(session.id, None) is not None:
             self._uncount(session.owner)
+            session.end()
+
+    def forgotten(self, now_s: float) -> list[Session]:
+        """Those that nobody used for too long, since this was asked last."""
+        self._forget_idle(now_s)
+        gone, self._forgotten = self._forgotten, []
+        return gone
 
     def _count(self, owner: Owner, now_s: float) -> None:
         principal = owner[:2]
@@ -95,16 +126,19 @@ class Sessions:
             del self._counts[principal]
 
     def _forget_idle(self, now_s: float) -> None:
-        idle = [
-            session.id
-            for session in self._open.values()
-            if not session.in_flight and now_s - session.used_s > self._idle_s
-        ]
-        for session_id in idle:
-            self.close(session_id)
+        for session in [s for s in self._open.values() if self._is_idle(s, now_s)]:
+            self._forget(session)
+
+    def _is_idle(self, session: Session, now_s: float) -> bool:
+        is_open = bool(session.in_flight) or session.stream is not None
+        return not is_open and now_s - session.used_s > self._idle_s
+
+    def _forget(self, session: Session) -> None:
+        self.close(session)
+        self._forgotten.append(session)
 
 
-def begin(session: Session, key: str | int) -> str:
+def begin(session: Session, key: str | int, exchange: Exchange | None) -> str:
     """Take a request id for as long as the request is open.
 
     Raises: Refused: MALFORMED: a request of the same id is open. The transport keys them as text,
@@ -113,5 +147,5 @@ def begin(session: Session, key: str | int) -> str:
     text = str(key)
     if text in session.in_flight:
         raise Refused(MALFORMED, detail={"problem": "a request with this id is still open"})
-    session.in_flight.add(text)
+    session.in_flight[text] = exchange
     return text

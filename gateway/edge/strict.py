@@ -43,6 +43,26 @@ class _Raw(msgspec.Struct):
     params: dict[str, msgspec.Raw] | None = None
 
 
+class _RawResponse(msgspec.Struct):
+    jsonrpc: str
+    id: msgspec.Raw
+    result: msgspec.Raw = msgspec.Raw()
+    error: msgspec.Raw = msgspec.Raw()
+
+
+class _Error(msgspec.Struct):
+    code: int
+    message: str
+
+
+class Response(msgspec.Struct, frozen=True):
+    """A caller's answer to a request of ours: exactly one of *result* and *error*, raw objects."""
+
+    key: str | int
+    result: bytes
+    error: bytes
+
+
 class Message(msgspec.Struct, frozen=True):
     """One JSON-RPC request, or a notification when *id* is empty."""
 
@@ -73,6 +93,23 @@ def parse(body: bytes) -> Message:
     except (ValueError, RecursionError, msgspec.DecodeError):
         raise Refused(UNPARSABLE) from None
     return _message(raw, tree)
+
+
+def parse_response(body: bytes) -> Response | None:
+    """Read what `parse` refuses as MALFORMED: one JSON-RPC response, or None when it is none."""
+    try:
+        raw = _RESPONSES.decode(body)
+        tree = scan(body)
+        if raw.error:
+            _ERRORS.decode(raw.error)
+    except (ValueError, RecursionError, msgspec.DecodeError):
+        return None
+    key = tree.get("id")
+    if raw.jsonrpc != "2.0" or "method" in tree or type(key) not in (str, int):
+        return None
+    if ("result" in tree) is ("error" in tree) or not (bytes(raw.result) or b"{").startswith(b"{"):
+        return None
+    return Response(key, bytes(raw.result), bytes(raw.error))
 
 
 def scan(body: bytes) -> Any:
@@ -156,6 +193,8 @@ def _refuse_half_pairs(text: str) -> None:
 
 
 _DECODER = msgspec.json.Decoder(_Raw)
+_RESPONSES = msgspec.json.Decoder(_RawResponse)
+_ERRORS = msgspec.json.Decoder(_Error)
 
 
 def _scanner(parse_int: Callable[[str], int]) -> Callable[[str, int], tuple[Any, int]]:

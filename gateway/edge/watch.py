@@ -126,6 +126,12 @@ class Watch:
             if exchange.is_abandoned:
                 return
             if exchange.left is None:
+                await self._ping(exchange, period_s / 4)
+
+    async def _ping(self, exchange: Exchange, within_s: float) -> None:
+        """Whoever does not read is not waited for: it is to be seen whether its key is still good."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
                 await exchange.ping(self._settings.ping_period_s)
 
     async def _is_gone(self, exchange: Exchange, within_s: float) -> bool:

@@ -129,6 +129,7 @@ class Discovery:
         seen = await asyncio.to_thread(lambda: examine(terms, listed(listing)))
         if server not in self.registry.terms:
             return []
+        self.registry.introduced(server, listing.introduction.extensions)
         found = self.registry.weigh(server, seen)
         await self._enter_refused(server, found.refused)
         if len(found.sightings) > MAX_ENTRIES:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 5.0, 60.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 60.0  # who listens to a list hears of a change at once
 
 
 @dataclass(slots=True)
@@ -18,7 +18,8 @@ class Pace:
     """One for all servers. Times are those of one monotonic clock, in seconds.
 
     After a look a server has to wait; twice as long each time, for as long as it goes on. One
-    that was quiet for twice its pause begins anew.
+    that was quiet for twice its pause, and for a minute, begins anew: however a server spreads its
+    changes, it is looked at less than five times a minute on average.
     """
 
     _looked: dict[str, _Looked] = field(default_factory=dict)
@@ -32,6 +33,8 @@ class Pace:
         """Note that *server* is looked at now, because it announced a change."""
         before = self._looked.get(server)
         pause_s = FIRST_PAUSE_S
-        if before is not None and now_s < before.at_s + 2 * before.pause_s:
-            pause_s = min(2 * before.pause_s, LONGEST_PAUSE_S)
+        if before is not None:
+            quiet_s = max(2 * before.pause_s, LONGEST_PAUSE_S)
+            if now_s < before.at_s + quiet_s:
+                pause_s = min(2 * before.pause_s, LONGEST_PAUSE_S)
         self._looked[server] = _Looked(now_s, pause_s)

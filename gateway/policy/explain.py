@@ -90,7 +90,8 @@ def explain(snapshot: Snapshot, call: Call, now_us: int) -> Explanation:
 
 def _names(snapshot: Snapshot, call: Call) -> frozenset[str]:
     principal = call.principal
-    return frozenset((*snapshot.roles.closure(principal.subject, principal.tenant), ANY))
+    held = snapshot.roles.closure(principal.subject, principal.tenant, principal.roles)
+    return frozenset((*held, ANY))
 
 
 def _matches(
@@ -210,7 +211,8 @@ def _mend(nearest: tuple[Near, ...]) -> str:
 def _path(snapshot: Snapshot, call: Call, rule: Rule) -> tuple[str, ...]:
     if rule.subject == ANY:
         return (call.principal.subject, ANY)
-    return snapshot.roles.path(call.principal.subject, rule.subject, call.principal.tenant)
+    who = call.principal
+    return snapshot.roles.path(who.subject, rule.subject, who.tenant, who.roles)
 
 
 def _through(path: tuple[str, ...]) -> str:

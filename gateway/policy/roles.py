@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from gateway.policy.rules import Link
 
@@ -34,13 +34,18 @@ class Roles:
         """Whether anyone in *tenant* holds *name* as a role."""
         return name in self._granted.get(tenant, ())
 
-    def closure(self, subject: str, tenant: str) -> tuple[str, ...]:
-        """The subject and every role that it holds, nearest first."""
-        return tuple(self._origins(subject, tenant))
+    def closure(self, subject: str, tenant: str, held: Collection[str] = ()) -> tuple[str, ...]:
+        """The subject and every role that it holds, nearest first.
 
-    def path(self, subject: str, role: str, tenant: str) -> tuple[str, ...]:
+        *held* are roles that its credential proves: as if there were a link to each of them.
+        """
+        return tuple(self._origins(subject, tenant, held))
+
+    def path(
+        self, subject: str, role: str, tenant: str, held: Collection[str] = ()
+    ) -> tuple[str, ...]:
         """The shortest chain from *subject* to *role*, both named; () when there is none."""
-        origins = self._origins(subject, tenant)
+        origins = self._origins(subject, tenant, held)
         if role not in origins:
             return ()
         chain = [role]
@@ -48,9 +53,11 @@ class Roles:
             chain.append(origins[chain[-1]])
         return tuple(reversed(chain))
 
-    def _origins(self, subject: str, tenant: str) -> dict[str, str]:
+    def _origins(self, subject: str, tenant: str, held: Collection[str]) -> dict[str, str]:
         """Each name in reach, in breadth-first order, with the member through which it came."""
         graph = self._graphs.get(tenant, {})
+        if held:
+            graph = {**graph, subject: (*graph.get(subject, ()), *sorted(held))}
         origins, queue = {subject: ""}, deque([(subject, 0)])
         while queue:
             member, links = queue.popleft()

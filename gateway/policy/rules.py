@@ -82,6 +82,11 @@ class Link:
     role: str
     tenant: str
 
+    @property
+    def text(self) -> str:
+        """The line as its author would write it."""
+        return f"g, {self.member}, {self.role}, {self.tenant}"
+
 
 @dataclass(frozen=True, slots=True)
 class Row:

@@ -6,6 +6,7 @@ instant. Used from the thread of the event loop; building one is pure and may ha
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TypeVar
 
@@ -32,6 +33,8 @@ from gateway.policy.rules import ANY, Link, Rule
 from gateway.policy.view import NEVER, Ruling, View
 
 Clock = Callable[[], int]
+_Who = tuple[str, str, frozenset[str]]  # subject, tenant, roles that the credential proves
+_NO_ROLES: Final[frozenset[str]] = frozenset()
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
 # Reading a member off an Enum class costs as much as a look-up.
@@ -68,8 +71,8 @@ class Snapshot:
             self._by_subject.setdefault((rule.subject, rule.tenant), []).append(rule)
         self._views: dict[tuple[tuple[str, str], ...], View] = {}
         self._viewed_rules = 0
-        self._subjects: dict[tuple[str, str], View] = {}
-        self._callers: dict[tuple[str, str], View | None] = {}  # None: must not call at all
+        self._subjects: dict[_Who, View] = {}
+        self._callers: dict[_Who, View | None] = {}  # None: must not call at all
         self._rulings: dict[tuple[View, str, str], Ruling] = {}
         self._sights: dict[tuple[View, str], Ruling] = {}
         self._decisions: dict[tuple[object, ...], Decision] = {}
@@ -79,7 +82,7 @@ class Snapshot:
     def decide(self, call: Call, now_us: int) -> Decision:
         """Allow or deny *call*; never raises, and costs microseconds."""
         principal = call.principal
-        key = (principal.subject, principal.tenant)
+        key = (principal.subject, principal.tenant, principal.roles)
         try:
             view = self._callers[key]
         except KeyError:
@@ -96,7 +99,8 @@ class Snapshot:
 
     def judge(self, call: Call, now_us: int) -> Decision:
         """What the rules alone say of *call*, whose subject may be a role: Casbin's very answer."""
-        view = self._view(call.principal.subject, call.principal.tenant)
+        principal = call.principal
+        view = self._view(principal.subject, principal.tenant, principal.roles)
         return self._answer(view, call, now_us)
 
     def visible(
@@ -109,16 +113,34 @@ class Snapshot:
         """
         if principal.subject == DISCOVERER:
             return tuple(d for d in definitions if d.approval is Approval.APPROVED)
-        if self._caller(principal.subject, principal.tenant) is None:
+        view = self._caller(principal.subject, principal.tenant, principal.roles)
+        if view is None:
             return ()
-        return self.visible_to_role(principal, definitions)
+        return tuple([d for d in definitions if self._lists(view, principal, d)])
 
     def visible_to_role(
         self, principal: Principal, definitions: Iterable[Definition]
     ) -> tuple[Definition, ...]:
-        """As `visible`, by the rules alone: the subject may be a role."""
-        view = self._view(principal.subject, principal.tenant)
+        """As `visible`, by the rules alone: the subject may be a role, and has no other."""
+        view = self._view(principal.subject, principal.tenant, _NO_ROLES)
         return tuple([d for d in definitions if self._lists(view, principal, d)])
+
+    def ruling(self, principal: Principal, act: Act, name: str) -> Ruling | None:
+        """All that the rules say of it; None when no principal may be called so."""
+        view = self._caller(principal.subject, principal.tenant, principal.roles)
+        return None if view is None else self._ruling(view, act._value_, name)
+
+    def rights(self, principal: Principal) -> str:
+        """Equal only for two principals whose equal calls are all decided alike.
+
+        Who it is counts only through the rules and conditions that look at it.
+        """
+        names = self.roles.closure(principal.subject, principal.tenant, principal.roles)
+        parts = self._parts(names, principal.tenant)
+        scopes = sorted(principal.scopes)
+        roles, actors = sorted(principal.roles), sorted(principal.actors)
+        said = (parts, principal.tenant, principal.team, roles, scopes, actors)
+        return hashlib.sha256(f"{self.version} {said!r}".encode()).hexdigest()
 
     def explain(self, call: Call, now_us: int) -> Explanation:
         """Why *call* is decided as it is, in words and rules, for people who may see the policy."""
@@ -183,33 +205,30 @@ class Snapshot:
                 _keep(self._rulings, key, ruling, MAX_RULINGS)
         return ruling
 
-    def _caller(self, subject: str, tenant: str) -> View | None:
+    def _caller(self, subject: str, tenant: str, held: frozenset[str]) -> View | None:
         """The view of a principal, or None when no principal may be called so."""
-        key = (subject, tenant)
+        key = (subject, tenant, held)
         if key not in self._callers:
             # Casbin lets empty names match empty rules, and `*` is no tenant's and nobody's name.
             # Agents and roles share one space of names: whoever is registered under the name of a
             # role must not have its rights for it.
-            barred = not subject or not tenant or ANY in key or self.roles.is_role(*key)
-            view = None if barred else self._view(subject, tenant)
+            named = bool(subject) and bool(tenant) and ANY not in (subject, tenant)
+            barred = not named or self.roles.is_role(subject, tenant)
+            view = None if barred else self._view(subject, tenant, held)
             _keep(self._callers, key, view, MAX_SUBJECTS)
         return self._callers[key]
 
-    def _view(self, subject: str, tenant: str) -> View:
-        view = self._subjects.get((subject, tenant))
+    def _view(self, subject: str, tenant: str, held: frozenset[str]) -> View:
+        key = (subject, tenant, held)
+        view = self._subjects.get(key)
         if view is None:
-            view = self._view_of(self.roles.closure(subject, tenant), tenant)
-            _keep(self._subjects, (subject, tenant), view, MAX_SUBJECTS)
+            view = self._view_of(self.roles.closure(subject, tenant, held), tenant)
+            _keep(self._subjects, key, view, MAX_SUBJECTS)
         return view
 
     def _view_of(self, names: Sequence[str], tenant: str) -> View:
         """One view for all who hold the same roles: agents are many, sets of roles are few."""
-        parts = tuple(
-            (name, domain)
-            for name in sorted({*names, ANY})
-            for domain in (tenant, ANY)
-            if (name, domain) in self._by_subject
-        )
+        parts = self._parts(names, tenant)
         view = self._views.get(parts)
         if view is None:
             view = View([rule for part in parts for rule in self._by_subject[part]])
@@ -218,6 +237,14 @@ class Snapshot:
                 self._forget(len(view))
             self._views[parts] = view
         return view
+
+    def _parts(self, names: Sequence[str], tenant: str) -> tuple[tuple[str, str], ...]:
+        return tuple(
+            (name, domain)
+            for name in sorted({*names, ANY})
+            for domain in (tenant, ANY)
+            if (name, domain) in self._by_subject
+        )
 
     def _forget(self, viewed_rules: int) -> None:
         """Drop every cache; *viewed_rules* are those of the one view that is being made."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from gateway.audit import checkpoint, copy, grammar
+from gateway.audit import copy, grammar
 from gateway.audit.backing import (
     OBJECT,
     Backing,
@@ -27,6 +27,7 @@ from gateway.audit.backing import (
     subject_of,
 )
 from gateway.audit.merkle import Frontier, leaf_hash
+from gateway.audit.rotation import Keys
 from gateway.store.keys import CHECKPOINT, replace_file
 from gateway.store.log import LogDamaged
 from gateway.store.pseudonyms import Pseudonyms
@@ -79,17 +80,15 @@ def rows_entered(effects: Sequence[Effect], pseudonyms: Pseudonyms) -> dict[str,
     return rows
 
 
-def check(
-    connection: sqlite3.Connection, keys_dir: Path, vkey: checkpoint.Vkey, head: Frontier
-) -> Changes:
+def check(connection: sqlite3.Connection, keys_dir: Path, keys: Keys, head: Frontier) -> Changes:
     """The log up to its signed head stands behind every row of administration.
 
     Call it after `recovery.check_remembered`. Returns what to remember of the changes.
     Raises: LogDamaged: the head or an entry is not what was signed. NotBacked.
     """
-    _check_signature(connection, vkey, head)
+    _check_signature(connection, keys, head)
     backing = Backing()
-    known = _remembered(keys_dir, vkey)
+    known = _remembered(keys_dir, keys)
     old = _changes(connection, 0, known.size)
     if Changes().after(known.size, old) != known:
         raise LogDamaged(f"the changes among the first {known.size} entries are not as they were")
@@ -98,8 +97,10 @@ def check(
         line = grammar.read(b"change", body)
         if line is None:
             raise LogDamaged("a change in the log is not in the form of changes")
-        if line.taken[0]:
-            backing.take(json.loads(line.taken[0]))
+        rows, erased, _ = line.taken
+        if rows or erased:
+            gone = json.loads(erased)["names"] if erased else ()
+            backing.take(json.loads(rows) if rows else {}, gone)
     problems = list(backing.judge(copy.registered(connection), _subjects(connection)))
     if problems:
         more = f", and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
@@ -117,24 +118,24 @@ def remember(keys_dir: Path, changes: Changes) -> None:
     replace_file(keys_dir / CHANGES, json.dumps(said).encode())
 
 
-def _check_signature(connection: sqlite3.Connection, vkey: checkpoint.Vkey, head: Frontier) -> None:
+def _check_signature(connection: sqlite3.Connection, keys: Keys, head: Frontier) -> None:
     """What was appended without the key must not be continued, and signed, by us."""
     row = connection.execute("SELECT note FROM head WHERE id = 1").fetchone()
     if row is None:
         return  # an empty log; with entries, `read_head` refuses it
     try:
-        signed = checkpoint.open(str(row[0]).encode(), vkey)
+        signed = keys.open(str(row[0]).encode())
     except ValueError as err:
         raise LogDamaged(f"the head of the log is not signed with its key: {err}") from err
     if (signed.size, signed.root) != (head.size, head.root()):
         raise LogDamaged(f"the head of {head.size} entries is not the one that was signed")
 
 
-def _remembered(keys_dir: Path, vkey: checkpoint.Vkey) -> Changes:
+def _remembered(keys_dir: Path, keys: Keys) -> Changes:
     """The chain that is kept beside the checkpoint, if it belongs to it; else that of an empty log."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         said = json.loads((keys_dir / CHANGES).read_bytes())
-        published = checkpoint.open((keys_dir / CHECKPOINT).read_bytes(), vkey)
+        published = keys.open((keys_dir / CHECKPOINT).read_bytes())
         if said["size"] == published.size:
             return Changes(published.size, bytes.fromhex(said["chain"]))
     return Changes()

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+from gateway.domain.asking import is_child
 from gateway.domain.meter import tokens
-from gateway.domain.model import Amounts, Call, Outcome, Permit, Status
+from gateway.domain.model import KEPT, Act, Amounts, Call, Outcome, Permit, Status
 
 NOTHING = Amounts()
+MAX_INPUT_TOKENS = 8_192  # of one answer of a caller to a question of the server
 
 
 def ceiling(call: Call) -> Amounts:
-    """The hold of *call*: arguments plus the largest result. Later rounds cost no further call."""
+    """The hold of *call*: arguments plus the largest result. Later rounds, and what the server asks
+    its caller meanwhile, cost no further call.
+    """
+    if call.act is Act.SUBSCRIBE:
+        return NOTHING  # held to its rate alone
     definition = call.definition
-    first = call.round == 1
-    result_tokens = definition.max_result_tokens if definition else 0
+    first = call.round == 1 and not is_child(call)
     price = definition.price_micros if definition and first else 0
-    return Amounts(argument_tokens(call) + result_tokens, int(first), price)
+    return Amounts(argument_tokens(call) + result_tokens(call), int(first), price)
+
+
+def result_tokens(call: Call) -> int:
+    """The most that comes back: a result, or what a caller answers to a question of the server."""
+    if is_child(call):
+        return MAX_INPUT_TOKENS
+    if call.definition is None or call.act is Act.SUBSCRIBE:
+        return 0
+    return call.definition.max_result_tokens
 
 
 def argument_tokens(call: Call) -> int:
@@ -34,4 +48,5 @@ def used(permit: Permit, outcome: Outcome) -> Amounts:
     if outcome.status is Status.UNKNOWN:
         return held
     spent = permit.argument_tokens + tokens(outcome.received_bytes)
-    return Amounts(tokens=min(spent, held.tokens), calls=held.calls, cost=held.cost)
+    cost = 0 if outcome.code == KEPT else held.cost  # a model reads it, a server did not make it
+    return Amounts(tokens=min(spent, held.tokens), calls=held.calls, cost=cost)

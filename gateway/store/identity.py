@@ -21,6 +21,9 @@ from gateway.store.writer import Effect
 KEY_PREFIX = "chk_"
 MIN_KEY_CHARACTERS = 32
 DECLARED, REGISTERED = "config", "registry"
+STAND_IN = (
+    "token"  # of keys that are none: what stands in for tokens of an issuer that were revoked
+)
 REMOVED = "removed"  # a row stays, so that none can be taken away, or put back, around the log
 
 
@@ -108,6 +111,11 @@ class Identity:
         key = self.keys.get(credential)
         return key is not None and key.is_good(now_us) and credential in self._principals
 
+    def revoked_us(self, key_id: str) -> int:
+        """When the key, or the tokens, of that id were revoked; 0: they were not."""
+        known = self.keys.get(key_id)
+        return known.revoked_at_us if known is not None else 0
+
     def issued_keys(self, now_us: int) -> int:
         """How many keys made by command can still open the door."""
         return sum(key.origin == REGISTERED and key.is_good(now_us) for key in self.keys.values())
@@ -130,6 +138,13 @@ class Identity:
             if key.agent == name:
                 self._bind(key)
 
+    def forget_key(self, key_id: str) -> None:
+        """Let go of a key that opens nothing any more."""
+        key = self.keys.pop(key_id)
+        self._principals.pop(key_id, None)
+        if self._by_digest.get(key.digest) is key:
+            del self._by_digest[key.digest]
+
     def set_key(self, key: Key) -> None:
         known = self._by_digest.get(key.digest)
         if known is not None and known.id != key.id and key.revoked_at_us == 0:
@@ -147,7 +162,6 @@ class Identity:
             tenant=agent.tenant,
             subject=agent.name,
             team=agent.team,
-            roles=frozenset(agent.roles),
             credential=key.id,
         )
 
@@ -156,6 +170,12 @@ def _declared_key(agent: str, key: str) -> Key:
     # The digest is part of the id: a revocation stays with the secret, not with the place it stood.
     digest = key_digest(key)
     return Key(f"config:{agent}:{digest.hex()[:8]}", agent, digest, origin=DECLARED)
+
+
+def revoked_tokens(key_id: str, now_us: int) -> Key:
+    """The row that keeps tokens out from *now_us* on: a key that was revoked when it was made."""
+    digest = key_digest(key_id)
+    return Key(key_id, "", digest, issued_at_us=now_us, revoked_at_us=now_us, origin=STAND_IN)
 
 
 def agent_effect(agent: Agent) -> Effect:

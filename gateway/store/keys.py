@@ -6,11 +6,14 @@ keys_dir/            0700
   payload.kek        seals payloads (32 bytes)
   state.key          seals requestState (32 bytes)
   checkpoint         the last published checkpoint: remembers how long the log was
+
+Beside them lie keys of earlier times, and for a moment the next one: gateway.store.keyring.
 """
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +24,8 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
+
+from gateway.audit.checkpoint import BadVkey, Vkey
 
 LOG_KEY, LOG_VKEY, PAYLOAD_KEY, STATE_KEY = "log.ed25519", "log.vkey", "payload.kek", "state.key"
 CHECKPOINT = "checkpoint"
@@ -54,15 +59,20 @@ def load_or_create(folder: Path, log_is_empty: bool) -> HouseKeys:
             "restore it from your backup; a new key would orphan the log"
         )
     for name in missing:
-        _write_new(folder / name, _fresh(name))
+        _write_new(folder / name, fresh_key(name))
     return _load(folder)
 
 
 def write_vkey(folder: Path, vkey: str) -> None:
-    """Keep the public half where a verifier finds it."""
+    """Keep the public half where a verifier finds it, and the one before it beside it."""
     path = folder / LOG_VKEY
-    if not path.exists() or path.read_text().strip() != vkey:
-        replace_file(path, f"{vkey}\n".encode())
+    before = path.read_text().strip() if path.exists() else ""
+    if before == vkey:
+        return
+    with suppress(BadVkey):
+        kept = Vkey.parse(before).key_hash.hex()
+        replace_file(folder / f"{LOG_VKEY}.{kept}", f"{before}\n".encode())
+    replace_file(path, f"{vkey}\n".encode())
 
 
 def _load(folder: Path) -> HouseKeys:
@@ -82,7 +92,8 @@ def _secret(path: Path) -> bytes:
     return secret
 
 
-def _fresh(name: str) -> bytes:
+def fresh_key(name: str) -> bytes:
+    """The content of a new key file."""
     if name != LOG_KEY:
         return os.urandom(SECRET_BYTES)
     return Ed25519PrivateKey.generate().private_bytes(

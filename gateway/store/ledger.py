@@ -25,12 +25,12 @@ from gateway.domain.model import (
     Status,
 )
 from gateway.domain.refusal import Refusal, Refused
-from gateway.store.backing import rows_entered
-from gateway.store.charge import ceiling, used
+from gateway.store.changes import put_change
+from gateway.store.charge import ceiling, result_tokens, used
 from gateway.store.counters import Counters
 from gateway.store.log import ClockBehind, Log, commit_to
 from gateway.store.particulars import Particulars, limits_held, named
-from gateway.store.pseudonyms import OBJECT, SUBJECT, Pseudonyms
+from gateway.store.pseudonyms import SUBJECT, Pseudonyms
 from gateway.store.refusals import Refusals, plain
 from gateway.store.writer import Effect, WriteFailed
 
@@ -165,11 +165,8 @@ class Ledger:
 
     def take_rate(self, call: Call) -> None:
         """Rate a call that is never logged singly. Raises: Refused: RATE_LIMITED."""
-        now_us, accounts, limits = (
-            self.log.stamp(),
-            self._particulars.accounts(call),
-            self._limits(call),
-        )
+        now_us = self.log.stamp()
+        accounts, limits = self._particulars.accounts(call), self._limits(call)
         wait = self.counters.wait(accounts, limits, now_us)
         if wait is not None:
             raise too_fast(call, wait)
@@ -192,20 +189,19 @@ class Ledger:
         """
         if self.log.closed:
             raise LogUnavailable(f"the log is closed: {what} was not written, nothing changed")
-        commitment, kept = commit_to(note.encode()) if note else ("", b"")
-        entry = entries.Change(
-            i=self.log.next_leaf,
-            t=self.log.stamp(),
-            what=what,
-            author=self.pseudonyms.of(SUBJECT, author),
-            subject=self.pseudonyms.of(OBJECT, subject) if subject else "",
+        written = put_change(
+            self.log,
+            self.pseudonyms,
+            what,
+            author,
+            subject=subject,
             digest=digest,
             prior=prior,
-            note=commitment,
-            rows=rows_entered(effects, self.pseudonyms),
+            note=note,
+            effects=effects,
         )
         try:
-            await self.log.put(entry, payload=kept, effects=effects)
+            await written
         except WriteFailed as err:
             raise LogUnavailable(f"{what} was not written, nothing changed") from err
 
@@ -252,6 +248,7 @@ class Ledger:
                 now_us=now_us,
                 wait=lambda: self.counters.wait(accounts, limits, now_us),
                 shortfall=lambda: purses.room(accounts, limits, admission.hold, now_us),
+                requests=catalogue.requests_of(call.server),
             ),
         )
         if refused is None:
@@ -298,7 +295,7 @@ class Ledger:
         self.counters.purses.hold(leaf, admission.accounts, admission.hold, now_us)
         if leaf - self.counters.last_state_leaf >= COUNTERS_EVERY:
             self.state_entry()
-        ceiling_tokens = definition.max_result_tokens if definition else 0
+        ceiling_tokens = result_tokens(call)
         permit = Permit(
             call=call,
             leaf=leaf,
@@ -346,6 +343,7 @@ class Ledger:
             used=charged,
             ms=int(outcome.upstream_s * 1000),
             code=outcome.code,
+            count=outcome.count,
             result=commitment,
             by=by,
         )

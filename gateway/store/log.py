@@ -12,7 +12,7 @@ from gateway.audit.entry import Entry, encode
 from gateway.audit.merkle import Frontier, leaf_hash
 from gateway.store.entropy import Entropy
 from gateway.store.pseudonyms import Pseudonyms
-from gateway.store.writer import Effect, Write, WriteFailed, Writer, fail
+from gateway.store.writer import After, Effect, Sealing, Write, WriteFailed, Writer, fail
 
 Clock = Callable[[], int]  # microseconds since the epoch, UTC
 
@@ -65,7 +65,12 @@ class Log:
         return self.last_us - self._clock() > CLOCK_TOLERANCE_US
 
     def put(
-        self, entry: Entry, call_id: str = "", payload: bytes = b"", effects: Sequence[Effect] = ()
+        self,
+        entry: Entry,
+        call_id: str = "",
+        payload: bytes = b"",
+        effects: Sequence[Effect] = (),
+        sealing: Sealing | None = None,
     ) -> asyncio.Future[None]:
         """Queue *entry*, made with this moment's `next_leaf`; the future ends when it is durable.
 
@@ -82,15 +87,19 @@ class Log:
         self.last_us = max(self.last_us, entry.t)
         kind = _KIND[type(entry)]
         committed = (*fresh, *effects) if fresh else effects
-        self._writer.put(Write(entry.i, entry.t, kind, body, call_id, payload, committed, done))
+        self._writer.put(
+            Write(entry.i, entry.t, kind, body, call_id, payload, committed, done, sealing)
+        )
         return done
 
-    def carry_out(self, effects: Sequence[Effect]) -> asyncio.Future[None]:
+    def carry_out(
+        self, effects: Sequence[Effect], after: After | None = None
+    ) -> asyncio.Future[None]:
         """Queue statements that need no entry of their own, such as a published checkpoint."""
         if self.closed:
             return _refused()
         done = asyncio.get_running_loop().create_future()
-        self._writer.put(Write(-1, 0, "", b"", "", b"", effects, done))
+        self._writer.put(Write(-1, 0, "", b"", "", b"", effects, done, None, after))
         return done
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from json.encoder import encode_basestring_ascii
 from typing import Any
+
+import msgspec
 
 from gateway.domain.budget import METERS, WINDOWS, Limits
 from gateway.domain.model import Call, Principal
@@ -30,7 +32,7 @@ class Particulars:
             "who": of(SUBJECT, who.subject),
             "tenant": of(TENANT, who.tenant),
             "team": of(TEAM, f"{who.tenant}/{who.team}") if who.team else "",
-            "cred": of(CREDENTIAL, who.credential),
+            "cred": of(CREDENTIAL, who.credential_named),
         }
 
     def of_call(self, call: Call) -> dict[str, Any]:
@@ -74,16 +76,30 @@ def named(call: Call) -> bytes:
     """What the commitment of an entry covers: the object, and all that is sent on to the server.
 
     tool/docs/get_page
+    token {"roles":["reader"],"scopes":["tools.read"],"sha256":"9f86..."}
     name "get_page"
     arguments {"page":7}
     _meta.progressToken 1
     client {} {"name":"claude-code"}
+
+    The second line is there where a token proved what no registry knows: the decision rests on it.
     """
     lines = [b"%b %b" % (_key(key), raw) for key, raw in call.params.items()]
     lines += [b"_meta.%b %b" % (_key(key), raw) for key, raw in call.meta.items()]
     client = b"client %b %b" % (call.client.capabilities, call.client.info)
     named_object = call.object.encode("utf-8", "backslashreplace").replace(b"\n", b"\\n")
-    return b"\n".join((named_object, *lines, client))
+    return b"\n".join((named_object, *_proved(call.principal), *lines, client))
+
+
+def _proved(who: Principal) -> Iterator[bytes]:
+    named, _, mark = who.credential.rpartition("#")
+    if named:
+        said = {
+            "roles": sorted(who.roles),
+            "scopes": sorted(who.scopes),
+            "sha256": mark.partition(" ")[0],
+        }
+        yield b"token " + msgspec.json.encode(said)
 
 
 def _key(key: str) -> bytes:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
+from gateway.domain.asking import DEFAULT_REQUESTS
 from gateway.domain.budget import Limits
 from gateway.domain.definition import Listed, digest
 from gateway.domain.model import Approval, Kind
@@ -33,7 +34,9 @@ class Terms:
     tags: tuple[tuple[str, tuple[str, ...]], ...] = ()
     prices: tuple[tuple[str, int], ...] = ()  # glob -> micro-units per call
     result_tokens: tuple[tuple[str, int], ...] = ()  # glob -> ceiling of one result
+    cache_s: tuple[tuple[str, int], ...] = ()  # glob -> how long a result answers equal calls
     limits: Limits | None = None
+    requests: frozenset[str] = DEFAULT_REQUESTS  # what it may ask its callers
 
     def takes(self, kind: Kind, name: str) -> bool:
         return kind is not Kind.TOOL or any(fnmatchcase(name, glob) for glob in self.tools)
@@ -43,6 +46,9 @@ class Terms:
 
     def price_of(self, name: str) -> int:
         return next((price for glob, price in self.prices if fnmatchcase(name, glob)), 0)
+
+    def cache_s_of(self, name: str) -> int:
+        return next((seconds for glob, seconds in self.cache_s if fnmatchcase(name, glob)), 0)
 
     def result_tokens_of(self, name: str) -> int:
         found = (n for glob, n in self.result_tokens if fnmatchcase(name, glob))
@@ -62,6 +68,11 @@ class Pin:
     approved_body: bytes = b""
     gone: bool = False
     dropped: bool = False  # nobody ever approved it, and its row goes, too
+
+    @property
+    def was_approved(self) -> bool:
+        """Somebody approved it, and its server was not removed since."""
+        return bool(self.approved_digest) and self.approved_body != _NO_BODY
 
 
 @dataclass(frozen=True, slots=True)

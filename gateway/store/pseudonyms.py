@@ -7,13 +7,15 @@ give what one agent did to another; without the row, salt and all, it is only a 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from gateway.audit.pseudonym import SALT_BYTES, pseudonym_of
 from gateway.store.entropy import Entropy
 from gateway.store.writer import Effect
 
 INSERT = "INSERT OR IGNORE INTO pseudonyms VALUES (?,?,?,?)"
+# Emptied, not deleted: see gateway.store.erasure.
+_ERASE = "UPDATE pseudonyms SET name = id, salt = x'' WHERE id = ?"
 # first letter of the id: what kind of name it stands for
 TENANT, TEAM, SUBJECT, OBJECT, SERVER, ADDRESS, CREDENTIAL = "t", "g", "s", "o", "v", "a", "c"
 
@@ -24,7 +26,7 @@ Row = tuple[str, str, str, bytes]  # id, kind, name, salt
 def stored_pseudonyms(connection: sqlite3.Connection) -> list[Row]:
     """All that are needed again: an address has a new one each time."""
     return connection.execute(
-        "SELECT id, kind, name, salt FROM pseudonyms WHERE kind <> ?", (ADDRESS,)
+        "SELECT id, kind, name, salt FROM pseudonyms WHERE kind <> ? AND salt <> x''", (ADDRESS,)
     ).fetchall()
 
 
@@ -44,10 +46,7 @@ class Pseudonyms:
         self._names.clear()
         self._salt_of.clear()
         self._fresh.clear()
-        for pseudonym, kind, name, salt in rows:
-            self._ids[kind, name] = pseudonym
-            self._names[pseudonym] = name
-            self._salt_of[pseudonym] = salt
+        self._remember(rows)
 
     def of(self, kind: str, name: str) -> str:
         known = self._ids.get((kind, name))
@@ -58,6 +57,42 @@ class Pseudonyms:
         self._names[pseudonym] = name
         self._salt_of[pseudonym] = salt
         return pseudonym
+
+    def known(self, kind: str, name: str) -> str:
+        """The pseudonym that *name* has; "" when it has none."""
+        return self._ids.get((kind, name), "")
+
+    def of_names(self, kind: str, fits: Callable[[str], bool]) -> list[str]:
+        """The pseudonyms of *kind* whose names fit."""
+        return [pseudonym for (k, name), pseudonym in self._ids.items() if k == kind and fits(name)]
+
+    def forget(self, pseudonyms: Iterable[str]) -> list[Row]:
+        """Let names go: whoever comes under one of them again gets a new pseudonym.
+
+        What destroys their rows commits with the next entry. Put it in the same step, or take it
+        back with `restore`.
+        """
+        gone = set(pseudonyms)
+        keys = [key for key, pseudonym in self._ids.items() if pseudonym in gone]
+        # First, because a name that is given again at once would meet its old row.
+        self._fresh += [(_ERASE, (self._ids[key],)) for key in keys]
+        return [self._forgotten(*key) for key in keys]
+
+    def restore(self, rows: Iterable[Row]) -> None:
+        """Take `forget` back: nothing was put."""
+        self._fresh = [effect for effect in self._fresh if effect[0] != _ERASE]
+        self._remember(rows)
+
+    def _forgotten(self, kind: str, name: str) -> Row:
+        pseudonym = self._ids.pop((kind, name))
+        del self._names[pseudonym]
+        return pseudonym, kind, name, self._salt_of.pop(pseudonym)
+
+    def _remember(self, rows: Iterable[Row]) -> None:
+        for pseudonym, kind, name, salt in rows:
+            self._ids[kind, name] = pseudonym
+            self._names[pseudonym] = name
+            self._salt_of[pseudonym] = salt
 
     def once(self, kind: str, name: str) -> str:
         """A new pseudonym for *name*, whether it has one or not; nothing is kept in memory."""

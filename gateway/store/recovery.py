@@ -8,8 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.audit import checkpoint, entry
+from gateway.audit import checkpoint, copy, entry, rotation
+from gateway.audit.checkpoint import Vkey
 from gateway.audit.merkle import BadFrontier, Frontier, leaf_hash
+from gateway.audit.rotation import BadRotation, Keys
 from gateway.domain.budget import Purses
 from gateway.store.counters import rebuild_purses
 from gateway.store.keys import CHECKPOINT, replace_file
@@ -43,6 +45,22 @@ def log_id(connection: sqlite3.Connection) -> str:
     return first.log
 
 
+def keys_of(connection: sqlite3.Connection, newest: Vkey) -> Keys:
+    """The keys that have signed this log, the *newest* of which is ours.
+
+    Raises: LogDamaged: what the log says of its keys is not signed by them.
+    """
+    try:
+        keys = Keys(newest, rotation.among(copy.rotations(connection)))
+    except BadRotation as err:
+        raise LogDamaged(f"the log does not lead to its signing key: {err}") from err
+    if keys.newest != newest:
+        raise LogDamaged(
+            f"the log was handed over to {keys.newest.id}; the key here is {newest.id}"
+        )
+    return keys
+
+
 def read_tail(connection: sqlite3.Connection) -> Tail:
     """Raises: LogDamaged, CountersDamaged: stored state contradicts the log."""
     frontier = read_head(connection)
@@ -67,7 +85,7 @@ def remember(keys_dir: Path, note: str, frontier: bytes) -> None:
 
 
 def check_remembered(
-    connection: sqlite3.Connection, keys_dir: Path, vkey: checkpoint.Vkey, head: Frontier
+    connection: sqlite3.Connection, keys_dir: Path, keys: Keys, head: Frontier
 ) -> None:
     """The log on disk extends the one whose checkpoint is remembered.
 
@@ -77,7 +95,7 @@ def check_remembered(
     if not path.exists():
         return
     try:
-        known = checkpoint.open(path.read_bytes(), vkey)
+        known = keys.open(path.read_bytes())
     except ValueError as err:
         raise LogShortened(f"{path} is not a checkpoint of this log: {err}") from err
     if head.size < known.size:

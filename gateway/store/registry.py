@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Engine
@@ -11,7 +11,7 @@ from sqlmodel import Session, select
 
 from gateway.domain.arguments import BadSchema, compile_schema
 from gateway.domain.catalogue import Catalogue, ServerView
-from gateway.domain.definition import Listed, digest, suspicion
+from gateway.domain.definition import Listed, digest, only_reads, suspicion
 from gateway.domain.model import Approval, Definition, Kind
 from gateway.domain.names import wire_name
 from gateway.store.backing import keep
@@ -40,6 +40,8 @@ class Registry:
     suspended: set[str] = field(default_factory=set)
     pins: dict[Place, Pin] = field(default_factory=dict)
     catalogue: Catalogue = field(default_factory=lambda: Catalogue(0, (), {}))
+    only: Mapping[Place, str] | None = None  # when frozen: the digests that may be in force
+    extensions: dict[str, frozenset[str]] = field(default_factory=dict)  # what servers advertise
     _places: dict[str, dict[Place, None]] = field(default_factory=dict)  # by server
     _looks: LookBook = field(default_factory=LookBook)
     _validators: dict[str, Validator] = field(default_factory=dict)
@@ -61,6 +63,12 @@ class Registry:
             self._looks.add(place, looks_of(terms.prefix, place[1], place[2]))
         self._rebuild()
 
+    def introduced(self, name: str, extensions: frozenset[str]) -> None:
+        """What the server says that it can, as of the newest look; nothing of it is pinned."""
+        if self.extensions.get(name, frozenset()) != extensions:
+            self.extensions[name] = extensions
+            self._rebuild()
+
     def set_suspended(self, name: str, suspended: bool) -> None:
         (self.suspended.add if suspended else self.suspended.discard)(name)
         self._rebuild()
@@ -68,6 +76,7 @@ class Registry:
     def remove_server(self, name: str) -> None:
         """Forget its terms; what its pins are from then on is for `apply`."""
         self.terms.pop(name, None)
+        self.extensions.pop(name, None)
         self.suspended.discard(name)
         for place in self._places.get(name, ()):
             self._looks.drop(place)
@@ -177,7 +186,8 @@ class Registry:
     def _first_pin(self, place: Place, one: Seen) -> Pin:
         approval, reason = _unapproved(one)
         body = one.item.body
-        if approval is Approval.PROPOSED and self.terms[place[0]].first_seen:
+        first_seen = self.terms[place[0]].first_seen and not self._unlocked(place, one.digest)
+        if approval is Approval.PROPOSED and first_seen:
             return Pin(place, one.digest, body, Approval.APPROVED, "", one.digest, body)
         return Pin(place, one.digest, body, approval, reason)
 
@@ -205,6 +215,8 @@ class Registry:
                 suspended=name in self.suspended,
                 instructions=self._instructions(name),
                 limits=terms.limits,
+                requests=terms.requests,
+                extensions=self.extensions.get(name, frozenset()),
             )
             for name, terms in self.terms.items()
         }
@@ -216,9 +228,30 @@ class Registry:
 
     def _instructions(self, server: str) -> Definition | None:
         pin = self.pins.get((server, Kind.SERVER, ""))
-        if pin is None or pin.gone or pin.approval is not Approval.APPROVED:
+        if pin is None or pin.gone or self._standing(pin)[0] is not Approval.APPROVED:
             return None
         return self._definition(pin)
+
+    def unlocked(self) -> Iterator[tuple[Place, str]]:
+        """What is approved and offered, but not served because the house is frozen; and why not."""
+        for pin in self.pins.values():
+            if pin.approval is Approval.APPROVED and not pin.gone and pin.place[0] in self.terms:
+                why = self._unlocked(pin.place, pin.digest)
+                if why:
+                    yield pin.place, why
+
+    def _standing(self, pin: Pin) -> tuple[Approval, str]:
+        """What *pin* is here and now: frozen, what is not locked is not served, whoever approved it."""
+        unlocked = self._unlocked(pin.place, pin.digest)
+        if unlocked and pin.approval is Approval.APPROVED:
+            return Approval.QUARANTINED, unlocked
+        return pin.approval, pin.reason
+
+    def _unlocked(self, place: Place, found: str) -> str:
+        """Why it may not be served frozen; "" when it may."""
+        if self.only is None or self.only.get(place) == found:
+            return ""
+        return "it is not what the lock says" if place in self.only else "it is not in the lock"
 
     def _validator(self, pin: Pin) -> Validator | None:
         """Compiled once per body; a schema that cannot be compiled was quarantined when listed."""
@@ -242,6 +275,7 @@ class Registry:
     def _definition(self, pin: Pin) -> Definition:
         server, kind, name = pin.place
         terms = self.terms[server]
+        approval, reason = self._standing(pin)
         return Definition(
             server=server,
             kind=kind,
@@ -249,11 +283,12 @@ class Registry:
             wire_name=self.wire_name(pin.place),
             body=pin.body,
             digest=pin.digest,
-            approval=pin.approval,
-            reason=pin.reason,
+            approval=approval,
+            reason=reason,
             tags=terms.tags_of(name),
             price_micros=terms.price_of(name),
             max_result_tokens=terms.result_tokens_of(name),
+            cache_s=terms.cache_s_of(name) if kind is Kind.TOOL and only_reads(pin.body) else 0,
             validate=self._validator(pin),
         )
 

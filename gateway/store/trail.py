@@ -15,6 +15,7 @@ from gateway.store.engine import DATABASE, SCHEMA_HEAD, SchemaUnknown, reading, 
 _OUTCOME_HAS = """EXISTS (SELECT 1 FROM entries ended WHERE ended.call_id = entries.call_id
     AND ended.call_id <> '' AND ended.kind = 'outcome' AND instr(ended.body, ?) > 0)"""
 _CODE = f"CASE kind WHEN 'intent' THEN {_OUTCOME_HAS} ELSE instr(body, ?) > 0 END"
+PIECE = 5_000  # entries that are read at once
 MAX_NAMES = 100_000  # kept while reading; the table may hold millions of addresses
 
 
@@ -86,6 +87,19 @@ class Trail:
         for (body,) in rows:
             yield entries.decode(body)
 
+    def oldest_first(self, wanted: Slice) -> Iterator[entries.Entry]:
+        """Every entry of *wanted*, from the beginning: read in pieces, so that however long it
+        takes, no piece keeps the server from trimming its write-ahead log."""
+        first, end = self._bounds(wanted)
+        for low in range(first, end, PIECE):
+            where, values = self._within(wanted, low, min(low + PIECE, end))
+            rows = self._connection.execute(
+                f"SELECT body FROM entries {where} ORDER BY idx",  # noqa: S608 - made of constants
+                values,
+            ).fetchall()
+            for (body,) in rows:
+                yield entries.decode(body)
+
     def after(self, leaf: int) -> Iterator[entries.Entry]:
         """Every entry behind *leaf*, in order."""
         rows = self._connection.execute(
@@ -146,6 +160,13 @@ class Trail:
             self._names[pseudonym] = known
         return known
 
+    def opening(self, pseudonym: str) -> tuple[str, str] | None:
+        """The name behind *pseudonym* and the salt, in hex, that proves it; None when erased."""
+        row = self._connection.execute(
+            "SELECT name, salt FROM pseudonyms WHERE id = ? AND salt <> x''", (pseudonym,)
+        ).fetchone()
+        return (str(row[0]), bytes(row[1]).hex()) if row else None
+
     def pseudonym(self, kind: str, name: str) -> str:
         """The id that stands for *name*; "" when it never occurred."""
         row = self._connection.execute(
@@ -162,7 +183,7 @@ class Trail:
     def payload(self, leaf: int) -> tuple[bytes, bytes] | None:
         """(nonce, sealed) of what lies beside an entry; None when there is nothing, or no more."""
         row = self._connection.execute(
-            "SELECT nonce, sealed FROM payloads WHERE leaf = ?", (leaf,)
+            "SELECT nonce, sealed FROM payloads WHERE leaf = ? AND sealed <> x''", (leaf,)
         ).fetchone()
         return (bytes(row[0]), bytes(row[1])) if row else None
 
@@ -187,7 +208,9 @@ class Trail:
         return bytes(row[0]) if row else None
 
     def _where(self, wanted: Slice) -> tuple[str, list[object]]:
-        first, end = self._bounds(wanted)
+        return self._within(wanted, *self._bounds(wanted))
+
+    def _within(self, wanted: Slice, first: int, end: int) -> tuple[str, list[object]]:
         clauses, values = ["idx >= ? AND idx < ?"], list[object]([first, end])
         if wanted.kinds:
             clauses.append(f"kind IN ({_marks(wanted.kinds)})")

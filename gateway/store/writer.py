@@ -16,13 +16,14 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from gateway.audit.checkpoint import Signer
+from gateway.audit import checkpoint
+from gateway.audit.checkpoint import BadCheckpoint, BadSignature, Signer, Vkey
 from gateway.audit.merkle import Frontier, leaf_hash
 from gateway.store.engine import open_writer
 from gateway.store.entropy import Entropy
@@ -32,6 +33,17 @@ LINGER_S = 0.0004  # after a commit that had several waiters; a lone caller is n
 NONCE_BYTES = 12
 
 Effect = tuple[str, tuple[Any, ...]]  # one prepared statement that commits with the entry
+
+
+After = Callable[[sqlite3.Connection], None]  # on the writer's connection, outside a transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Sealing:
+    """Keys that replace those in use, from the entry that says so on; None: as it is."""
+
+    signer: Signer | None = None
+    payload_key: bytes | None = None
 
 
 class WriteFailed(Exception):
@@ -50,6 +62,8 @@ class Write:
     payload: bytes = b""  # salt and names and values: sealed into the side table
     effects: Sequence[Effect] = ()
     done: asyncio.Future[None] | None = None
+    sealing: Sealing | None = None
+    after: After | None = None  # when the commit is durable, and before anybody hears of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +74,28 @@ class Head:
     at_us: int
 
 
+@dataclass(slots=True)
+class _Rows:
+    """What one batch writes, and under which keys."""
+
+    signer: Signer  # of the head after it
+    aead: AESGCM  # of the next payload
+    entries: list[tuple[int, int, str, str, bytes]] = field(default_factory=list)
+    payloads: list[tuple[int, bytes, bytes]] = field(default_factory=list)
+    effects: list[Effect] = field(default_factory=list)
+
+    def take_over(self, sealing: Sealing) -> None:
+        self.signer = sealing.signer or self.signer
+        self.aead = AESGCM(sealing.payload_key) if sealing.payload_key else self.aead
+
+
 class Writer:
     """Owns the writing connection. `put` from the event loop; everything else is its thread's."""
 
     def __init__(self, path: Path, signer: Signer, payload_key: bytes) -> None:
         self._path = path
-        self._signer = signer
+        self.signer = signer
+        self._successor: Signer | None = None  # in use from a commit on that may have failed
         self._aead = AESGCM(payload_key)
         self._queue: queue.SimpleQueue[Write | None] = queue.SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -85,6 +115,9 @@ class Writer:
         self._loop = loop
         self._frontier = frontier
         self._connection = open_writer(self._path)
+        if self._successor is not None and signed_head(self._connection, self._successor.vkey):
+            self.signer = self._successor
+        self._successor = None
         self.broken = False
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self._thread.start()
@@ -143,50 +176,53 @@ class Writer:
         connection = self._connection
         if connection is None:
             raise OSError("the log is not open")
-        entries: list[tuple[int, int, str, str, bytes]] = []
-        payloads: list[tuple[int, bytes, bytes]] = []
-        effects: list[Effect] = []
-        for write in batch:
-            effects.extend(write.effects)
-            if not write.body:
-                continue
-            self._frontier.append(leaf_hash(write.body))
-            entries.append((write.leaf, write.at_us, write.kind, write.call_id, write.body))
-            if write.payload:
-                payloads.append(self._sealed(write.leaf, write.payload))
+        rows = self._gathered(batch)
+        self._successor = rows.signer
         connection.execute("BEGIN IMMEDIATE")
-        head = self._insert(connection, entries, payloads, effects)
+        head = self._insert(connection, rows)
         connection.execute("COMMIT")
+        self.signer, self._successor, self._aead = rows.signer, None, rows.aead
         self._crowd = len(batch)
         if head is not None:
             self.head = head
+        for write in batch:
+            if write.after is not None:
+                write.after(connection)
 
-    def _insert(
-        self,
-        connection: sqlite3.Connection,
-        entries: list[tuple[int, int, str, str, bytes]],
-        payloads: list[tuple[int, bytes, bytes]],
-        effects: list[Effect],
-    ) -> Head | None:
-        if payloads:
-            connection.executemany("INSERT INTO payloads VALUES (?,?,?)", payloads)
-        for statement, values in effects:
+    def _gathered(self, batch: list[Write]) -> _Rows:
+        rows = _Rows(self.signer, self._aead)
+        for write in batch:
+            rows.effects.extend(write.effects)
+            if write.sealing is not None:
+                rows.take_over(write.sealing)
+            if not write.body:
+                continue
+            self._frontier.append(leaf_hash(write.body))
+            rows.entries.append((write.leaf, write.at_us, write.kind, write.call_id, write.body))
+            if write.payload:
+                rows.payloads.append(self._sealed(rows.aead, write.leaf, write.payload))
+        return rows
+
+    def _insert(self, connection: sqlite3.Connection, rows: _Rows) -> Head | None:
+        if rows.payloads:
+            connection.executemany("INSERT INTO payloads VALUES (?,?,?)", rows.payloads)
+        for statement, values in rows.effects:
             connection.execute(statement, values)
-        if not entries:
+        if not rows.entries:
             return None
-        connection.executemany("INSERT INTO entries VALUES (?,?,?,?,?)", entries)
+        connection.executemany("INSERT INTO entries VALUES (?,?,?,?,?)", rows.entries)
         frontier = self._frontier
-        size, root, at_us = frontier.size, frontier.root(), entries[-1][1]
-        note = self._signer.sign(size, root).decode()
+        size, root, at_us = frontier.size, frontier.root(), rows.entries[-1][1]
+        note = rows.signer.sign(size, root).decode()
         connection.execute(
             "REPLACE INTO head VALUES (1,?,?,?,?,?)", (size, root, frontier.to_bytes(), note, at_us)
         )
         return Head(size, root, note, at_us)
 
-    def _sealed(self, leaf: int, payload: bytes) -> tuple[int, bytes, bytes]:
+    def _sealed(self, aead: AESGCM, leaf: int, payload: bytes) -> tuple[int, bytes, bytes]:
         # The leaf index is bound in, so a sealed payload cannot be moved to another entry.
         nonce = self._nonces.take(NONCE_BYTES)
-        return leaf, nonce, self._aead.encrypt(nonce, payload, leaf.to_bytes(8, "big"))
+        return leaf, nonce, aead.encrypt(nonce, payload, leaf.to_bytes(8, "big"))
 
     def _rollback(self) -> None:
         connection, self._connection = self._connection, None
@@ -211,6 +247,15 @@ class Writer:
     def _fail(self, batch: list[Write], failed: WriteFailed) -> None:
         self.on_broken(failed)
         _resolve(batch, failed)
+
+
+def signed_head(connection: sqlite3.Connection, vkey: Vkey) -> bool:
+    """Whether the head on the disk is signed by *vkey*."""
+    row = connection.execute("SELECT note FROM head WHERE id = 1").fetchone()
+    try:
+        return row is not None and bool(checkpoint.open(str(row[0]).encode(), vkey))
+    except (BadSignature, BadCheckpoint):
+        return False
 
 
 def _resolve(batch: list[Write], error: WriteFailed | None) -> None:

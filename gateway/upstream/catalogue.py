@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from time import monotonic
 from typing import Protocol
 
@@ -13,18 +14,28 @@ from anyio.abc import TaskGroup
 from structlog.typing import FilteringBoundLogger
 
 from gateway.domain import meter, refusal
-from gateway.domain.model import Outcome, Permit, Relay, Status
+from gateway.domain.model import Call, Outcome, Permit, Principal, Relay, Status
 from gateway.upstream import own
 from gateway.upstream.breaker import Breaker, BreakerState
-from gateway.upstream.exchange import Bounds, Exchange, Interrupted, RelayFailed, TooLarge
+from gateway.upstream.callers import PerCaller
+from gateway.upstream.exchange import Asker, Bounds, Exchange, Interrupted, RelayFailed, TooLarge
 from gateway.upstream.http import HttpConnector
-from gateway.upstream.listen import LISTEN_S
+from gateway.upstream.kept import KeptResults
 from gateway.upstream.listing import Ask, Introduction, Listing, list_all
 from gateway.upstream.message import UpstreamFailed, unreachable
+from gateway.upstream.openapi.connector import OpenApiConnector
 from gateway.upstream.own import own_call
 from gateway.upstream.python import python_command
-from gateway.upstream.spec import HttpTransport, PythonTransport, ServerSpec
+from gateway.upstream.questions import as_told, checked
+from gateway.upstream.spec import (
+    HttpTransport,
+    Offer,
+    OpenApiTransport,
+    PythonTransport,
+    ServerSpec,
+)
 from gateway.upstream.stdio import StdioConnector
+from gateway.upstream.subscribe import Followings, Share, Told
 
 __all__ = ["Interrupted", "Listing", "ServerHealth", "UpstreamFailed", "Upstreams"]
 
@@ -55,6 +66,10 @@ class Connector(Protocol):
         """Who the server says it is. Raises: UpstreamFailed."""
         ...
 
+    async def follow(self, uri: str, told: Told) -> None:
+        """Hold a subscription to a resource. Raises: as `subscribe.Source`."""
+        ...
+
     def health(self) -> Mapping[str, int | str]: ...
 
 
@@ -67,6 +82,9 @@ class ServerHealth:
     connector: Mapping[str, int | str]  # connections; or state, restarts, dropped messages
     last_failure: str = ""  # refusal id
     last_failure_us: int = 0
+    followed: int = 0  # resources that callers follow
+    updates_heard: int = 0  # words of the server that one of them has changed
+    updates_passed: int = 0  # of these, bursts that were passed on
 
 
 @dataclass(slots=True)
@@ -75,7 +93,7 @@ class _Lane:
     connector: Connector
     breaker: Breaker
     bounds: Bounds  # of a call
-    listening: Bounds  # of a subscription
+    followings: Followings
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     released: asyncio.Event = field(default_factory=asyncio.Event)
     in_flight: int = 0
@@ -91,10 +109,15 @@ class Upstreams:
         specs: Iterable[ServerSpec],
         clock: Callable[[], int],
         log: FilteringBoundLogger,
+        rights: Callable[[Principal], str] = repr,
     ) -> None:
-        """Raises: fetch.BadTarget: a URL that no connection may ever go to."""
+        """*rights*: equal for two who may do the same; their equal calls may share a result.
+
+        Raises: fetch.BadTarget: a URL that no connection may ever go to.
+        """
         self._clock = clock
         self._log = log
+        self.kept = KeptResults(rights)
         self._listener: Callable[[str], None] = lambda server: None
         self._lanes = {spec.name: self._lane(spec) for spec in specs}
         self._stopping = asyncio.Event()
@@ -134,19 +157,26 @@ class Upstreams:
 
     # -- the one network call ------------------------------------------------
 
-    async def invoke(self, permit: Permit, relay: Relay) -> Outcome:
+    async def invoke(self, permit: Permit, relay: Relay, asker: Asker | None = None) -> Outcome:
         """Make the permitted call: at most one request, and always an outcome.
 
+        *asker*: through whom the server may ask the caller; None: it may not.
         Raises: Interrupted: the calling task was cancelled; it carries the outcome.
         """
         call = permit.call
         lane = self._lanes.get(call.server)
         if lane is None:
             return Outcome(Status.FAILED, code=refusal.UPSTREAM_UNREACHABLE.id, sent=False)
+        if call.method == "resources/subscribe":
+            return await lane.followings.attend(call, relay)
+        kept = self.kept.find(permit)
+        if kept is not None:
+            return kept
         if not lane.breaker.admit(monotonic()):
             return Outcome(Status.FAILED, code=refusal.BREAKER_OPEN.id, sent=False)
-        bounds = lane.listening if call.method == "subscriptions/listen" else lane.bounds
-        exchange = Exchange(call, relay, bounds, meter.bytes_within(permit.ceiling_tokens))
+        ceiling_bytes = meter.bytes_within(permit.ceiling_tokens)
+        told = as_told(call, lane.spec.requests)
+        exchange = Exchange(told, relay, lane.bounds, ceiling_bytes, asker)
         lane.in_flight += 1
         try:
             outcome = await lane.connector.run(exchange)
@@ -160,7 +190,8 @@ class Upstreams:
             lane.in_flight -= 1
             exchange.close()
         lane.breaker.succeeded()
-        return outcome
+        self.kept.keep(call, outcome)
+        return checked(outcome, call, lane.spec.requests)
 
     async def list_definitions(self, server: str) -> Listing:
         """Everything *server* offers now. Raises: UpstreamFailed: not all of it could be read."""
@@ -187,6 +218,9 @@ class Upstreams:
                 lane.connector.health(),
                 lane.last_event.code if lane.last_event else "",
                 lane.last_failure_us,
+                len(lane.followings),
+                lane.followings.heard,
+                lane.followings.passed,
             )
             for name, lane in self._lanes.items()
         }
@@ -227,19 +261,29 @@ class Upstreams:
     def _lane(self, spec: ServerSpec) -> _Lane:
         breaker = Breaker(spec.breaker_failures, spec.breaker_open_s)
         bounds = Bounds(spec.timeout_s, spec.max_result_bytes)
-        listening = Bounds(LISTEN_S, spec.max_result_bytes)
-        return _Lane(spec, self._connector(spec), breaker, bounds, listening)
+        connector = self._connector(spec)
+        followings = Followings(_shares(connector))
+        return _Lane(spec, connector, breaker, bounds, followings)
 
     def _connector(self, spec: ServerSpec) -> Connector:
         def changed() -> None:
             self._listener(spec.name)
 
         transport = spec.transport
-        if isinstance(transport, HttpTransport):
-            return HttpConnector(spec.name, transport, changed)
-        if isinstance(transport, PythonTransport):
-            transport = python_command(transport)
-        return StdioConnector(spec, transport, self._log, changed)
+        if isinstance(transport, OpenApiTransport):
+            return OpenApiConnector(transport)
+        way = python_command(transport) if isinstance(transport, PythonTransport) else transport
+
+        def session(changed: Callable[[], None], offer: Offer | None) -> Connector:
+            if isinstance(way, HttpTransport):
+                return HttpConnector(spec, way, self._log, changed, offer)
+            return StdioConnector(spec, way, self._log, changed, offer)
+
+        common = session(changed, None)
+        if not spec.per_caller:
+            return common
+        line = partial(session, lambda: None)
+        return PerCaller(spec.requests, common, line, self._log)
 
     async def _house(self, started: asyncio.Event) -> None:
         async with anyio.create_task_group() as group:
@@ -254,10 +298,17 @@ class Upstreams:
     async def _keep(self, lane: _Lane) -> None:
         try:
             with lane.scope:
-                await lane.connector.own()
+                async with lane.followings.open():
+                    await lane.connector.own()
         except Exception:  # noqa: BLE001 - one broken connector must not take the others down
             self._log.exception("upstream_fault", server=lane.spec.name)
         finally:
             lane.bounds.close()
-            lane.listening.close()
             lane.released.set()
+
+
+def _shares(connector: Connector) -> Callable[[Call], Share]:
+    """With whom a caller may share a subscription: with everybody, where all share the session."""
+    if isinstance(connector, PerCaller):
+        return connector.share_of
+    return lambda call: Share("", connector)

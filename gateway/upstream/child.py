@@ -85,6 +85,7 @@ class Child(asyncio.SubprocessProtocol):
         self._lifeline: int | None = lifeline
         self._unfinished = bytearray()
         self._over = False
+        self._is_resting = False
         self._gone = asyncio.Event()
 
     # -- for the session -----------------------------------------------------
@@ -97,6 +98,15 @@ class Child(asyncio.SubprocessProtocol):
             return False
         self._stdin.write(line)
         return True
+
+    def rest(self, for_s: float) -> None:
+        """Read nothing of what it says for a while, so that it has to wait, too."""
+        stdout = cast("asyncio.ReadTransport | None", self._transport.get_pipe_transport(1))
+        if self._is_resting or stdout is None or stdout.is_closing():
+            return
+        self._is_resting = True
+        stdout.pause_reading()
+        asyncio.get_running_loop().call_later(for_s, self._read_on, stdout)
 
     def kill(self, why: str) -> None:
         """End it now; `ended` is called before this returns."""
@@ -161,6 +171,11 @@ class Child(asyncio.SubprocessProtocol):
         if len(self._unfinished) > self._max_line_bytes:
             self._unfinished.clear()
             self.kill(f"it wrote a line of more than {self._max_line_bytes} bytes")
+
+    def _read_on(self, stdout: asyncio.ReadTransport) -> None:
+        self._is_resting = False
+        if not stdout.is_closing():
+            stdout.resume_reading()
 
     def _end_of_talk(self, why: str) -> None:
         if self._over:

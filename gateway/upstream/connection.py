@@ -1,6 +1,6 @@
-"""One kept connection to a Streamable HTTP upstream: asyncio Protocol on httptools.
+"""One kept connection to an upstream: asyncio Protocol on httptools.
 
-It carries one exchange at a time and is never used again after anything unexpected: a byte that
+It carries one request at a time and is never used again after anything unexpected: a byte that
 nobody asked for, a second response, a response that was not read to its end.
 """
 
@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import select
+import socket
 from enum import Enum
 from typing import Protocol, cast
 
 import httptools
 
-from gateway.domain import refusal
-from gateway.upstream.exchange import Exchange
-from gateway.upstream.message import Message, UpstreamFailed, broken, died, parse
-from gateway.upstream.sse import EventReader
+from gateway.upstream.message import UpstreamFailed, broken, died
+from gateway.upstream.response import Response
+from gateway.upstream.sse import MESSAGE
 
 MAX_HEAD_BYTES = 65_536  # of the head, and of whatever else is not body
 IDLE_S = 4.0  # uvicorn and Node close after 5 s; a request must never meet a closing connection
@@ -24,6 +24,16 @@ MAX_IDLE_S = 60.0
 DRAIN_S = 1.0  # for a stream to end after its answer, before the connection is given up
 # Linux tells a half-closed peer apart; elsewhere readable says enough.
 _GONE = select.POLLHUP | select.POLLERR | getattr(select, "POLLRDHUP", 0)
+
+
+# A stream may be silent for hours: the kernel finds out within a minute when nobody is there any
+# more, and meanwhile whoever translates addresses on the way does not forget it.
+_KEEP_ALIVE = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+_KEEP_ALIVE += [
+    (socket.IPPROTO_TCP, getattr(socket, name), value)
+    for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
+    if hasattr(socket, name)
+]
 
 
 class State(Enum):
@@ -35,6 +45,59 @@ class State(Enum):
 
 # Reading a member off an Enum class costs as much as a look-up.
 _IDLE, _BUSY, _CLOSED = State.IDLE, State.BUSY, State.CLOSED
+
+
+class Carried(Protocol):
+    """What a request is for. It is told of its response as that comes, from protocol callbacks."""
+
+    @property
+    def max_wire_bytes(self) -> int:
+        """A body that declares more is not read at all."""
+        ...
+
+    def begun(self) -> None:
+        """The request is being written: from here on the upstream may have seen it."""
+        ...
+
+    def headed(self, response: Response) -> bool:
+        """The head is there. True: nothing of the body is wanted. Raises: UpstreamFailed."""
+        ...
+
+    def count(self, n_bytes: int) -> bool:
+        """So much of the body has come; False: it is more than may come."""
+        ...
+
+    def take(self, kind: bytes, text: bytes) -> bool:
+        """One message of the body. True: the last that is wanted. Raises: UpstreamFailed."""
+        ...
+
+    def fail(self, failure: Exception) -> None:
+        """Nothing more will come."""
+        ...
+
+
+class _Nobody:
+    """What is carried when nobody waits for it any more."""
+
+    max_wire_bytes = MAX_HEAD_BYTES
+
+    def begun(self) -> None:
+        return
+
+    def headed(self, response: Response) -> bool:
+        return True
+
+    def count(self, n_bytes: int) -> bool:
+        return True
+
+    def take(self, kind: bytes, text: bytes) -> bool:
+        return True
+
+    def fail(self, failure: Exception) -> None:
+        return
+
+
+_NOBODY = _Nobody()
 
 
 class Pool(Protocol):
@@ -50,24 +113,20 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_body",
+        "_carried",
         "_complete",
         "_drain_timer",
-        "_events",
-        "_exchange",
-        "_framed",
         "_head_done",
         "_idle_s",
         "_idle_since",
-        "_is_json",
         "_kept",
         "_loop",
         "_not_body_bytes",
         "_parser",
         "_poll",
         "_pool",
-        "_problem",
+        "_response",
         "_seen_bytes",
-        "_status",
         "_transport",
         "_unasked",
         "state",
@@ -84,15 +143,11 @@ class Connection(asyncio.Protocol):
         self.state = State.IDLE
         self._reset(None)
 
-    def _reset(self, exchange: Exchange | None) -> None:
-        self._exchange = exchange
-        self._status = 0
-        self._problem = ""
-        self._is_json = False
-        self._events: EventReader | None = None
+    def _reset(self, carried: Carried | None) -> None:
+        self._carried = carried
+        self._response = Response()
         self._body: bytes | bytearray = b""
         self._head_done = False
-        self._framed = False
         self._complete = False
         self._kept = False
         self._unasked = False
@@ -107,24 +162,38 @@ class Connection(asyncio.Protocol):
             return False
         return not self._poll.poll(0)  # the end of the peer may be in the kernel, unread by us
 
-    def send(self, exchange: Exchange, request: bytes) -> None:
+    def send(self, carried: Carried, request: bytes) -> None:
         """Send one whole request in one write. From here on the upstream may have seen it."""
-        self._reset(exchange)
+        self._reset(carried)
         self.state = _BUSY
-        exchange.sent = True
+        carried.begun()
         self._transport.write(request)
 
-    def abandon(self, exchange: Exchange) -> None:
-        """Cancel *exchange*: in this protocol, closing its connection says so."""
-        if self._exchange is exchange:
-            self.close()
+    def abandon(self, carried: Carried) -> bool:
+        """Stop waiting for *carried*, by closing; False when its response needs no more waiting."""
+        if self._carried is not carried:
+            return False
+        self.close()
+        return True
+
+    def release(self, carried: Carried) -> None:
+        """Stop waiting for *carried*, and read its response to the end: it will be a short one."""
+        if self._carried is carried:
+            self._carried = _NOBODY
+            self._drain()
+
+    def rest(self, for_s: float) -> None:
+        """Read nothing for a while, so that the peer has to wait, too."""
+        if self.state is not State.CLOSED:
+            self._transport.pause_reading()
+            self._loop.call_later(for_s, self._read_on)
 
     def close(self) -> None:
         """Close at once, without sending what is still buffered."""
         if self.state is State.CLOSED:
             return
         self.state = State.CLOSED
-        self._exchange = None
+        self._carried = None
         if self._drain_timer is not None:
             self._drain_timer.cancel()
         self._transport.abort()
@@ -137,7 +206,10 @@ class Connection(asyncio.Protocol):
         encrypted = transport.get_extra_info("sslcontext") is not None
         # Under TLS a session ticket may wait to be read: only an end of the peer is a sign.
         wanted = _GONE if encrypted else _GONE | select.POLLIN
-        self._poll.register(transport.get_extra_info("socket").fileno(), wanted)
+        peer = transport.get_extra_info("socket")
+        self._poll.register(peer.fileno(), wanted)
+        for level, name, value in _KEEP_ALIVE:
+            peer.setsockopt(level, name, value)
 
     def data_received(self, data: bytes) -> None:
         if self.state is not _BUSY and self.state is not State.DRAINING:
@@ -155,16 +227,19 @@ class Connection(asyncio.Protocol):
                 self.end(broken(f"more than {MAX_HEAD_BYTES} bytes of headers"))
         if self._complete:
             self._finish()
-        elif self._exchange is None and self.state is State.BUSY:
+        elif self._carried is None and self.state is State.BUSY:
             self.state = State.DRAINING
-            self._drain_timer = self._loop.call_later(DRAIN_S, self.close)
+            self._drain()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        exchange = self._exchange
-        if exchange is not None and self.state is State.BUSY:
-            if self._head_done and self._is_json and not self._framed and exc is None:
-                self._deliver(bytes(self._body))  # HTTP/1.0 style: the end of the body is the end
-            exchange.fail(died("the connection ended before the answer"))
+        carried = self._carried
+        if carried is not None and self.state is State.BUSY:
+            response = self._response
+            if self._head_done and response.is_json and not response.framed and exc is None:
+                self._deliver(
+                    MESSAGE, bytes(self._body)
+                )  # HTTP/1.0: the end of the body is the end
+            carried.fail(died("the connection ended before the answer"))
         self.close()
 
     # -- httptools -----------------------------------------------------------
@@ -173,38 +248,38 @@ class Connection(asyncio.Protocol):
         self._unasked = self._complete
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._head_done:
-            return  # a trailer
-        take = _FIELDS.get(name) or _FIELDS.get(name.lower())
-        if take is not None:
-            take(self, value)
+        if not self._head_done:  # else a trailer
+            self._response.field(name, value)
 
     def on_headers_complete(self) -> None:
-        self._status = self._parser.get_status_code()
-        if self._status < 200:  # 1xx: the real one follows, and nothing of this one counts
-            self._problem, self._is_json, self._events, self._framed = "", False, None, False
+        response, carried = self._response, self._carried
+        response.status = self._parser.get_status_code()
+        if response.status < 200:
+            response.clear()
             return
         self._head_done = True
-        exchange = self._exchange
-        if exchange is None or exchange.failure is not None:
+        if carried is None:
             self.close()
-        elif self._problem:
-            self.end(broken(self._problem))
-        elif not self._is_json and (self._events is None or self._status >= 300):
-            self.end(_by_status(self._status))
+        elif response.problem:
+            self.end(broken(response.problem))
+        elif response.content_length > carried.max_wire_bytes:
+            carried.count(carried.max_wire_bytes + 1)  # as if read up to the bound and cut
+            self.close()
+        else:
+            self._judge_head(carried, response)
 
     def on_body(self, data: bytes) -> None:
         self._seen_bytes += len(data)
-        exchange = self._exchange
-        if exchange is None:
+        carried = self._carried
+        if carried is None:
             if self._seen_bytes > MAX_HEAD_BYTES:
                 self.close()
             return
-        if not exchange.count(len(data)):
+        if not carried.count(len(data)):
             self.close()
-        elif self._events is not None:
-            for text in self._events.feed(data):
-                self._deliver(text)
+        elif self._response.events is not None:
+            for kind, text in self._response.events.feed(data):
+                self._deliver(kind, text)
         elif self._body:
             if isinstance(self._body, bytes):
                 self._body = bytearray(self._body)
@@ -213,66 +288,45 @@ class Connection(asyncio.Protocol):
             self._body = data
 
     def on_message_complete(self) -> None:
-        if self._status < 200:
-            return
+        if not self._head_done:
+            return  # of an interim response
         self._complete = True
         self._kept = self._parser.should_keep_alive()  # only now: the parser forgets
-        if self._is_json and self._exchange is not None:
-            self._deliver(bytes(self._body))
+        if self._response.is_json and self._carried is not None:
+            self._deliver(MESSAGE, bytes(self._body))
 
     # -- inside --------------------------------------------------------------
 
-    def _content_type(self, value: bytes) -> None:
-        essence = value.partition(b";")[0].strip().lower()
-        self._is_json = essence == b"application/json"
-        self._events = EventReader() if essence == b"text/event-stream" else None
+    def _drain(self) -> None:
+        if self._drain_timer is None:
+            self._drain_timer = self._loop.call_later(DRAIN_S, self.close)
 
-    def _content_length(self, value: bytes) -> None:
-        self._framed = True  # a second framing is refused by the parser
-        exchange = self._exchange
-        if exchange is not None and int(value) > exchange.max_wire_bytes:
-            exchange.count(exchange.max_wire_bytes + 1)  # as if read up to the bound and cut
+    def _read_on(self) -> None:
+        if self.state is not State.CLOSED:
+            self._transport.resume_reading()
 
-    def _transfer_encoding(self, value: bytes) -> None:
-        self._framed = True
-        if value.strip().lower() != b"chunked":
-            self._problem = "the body has an unknown transfer encoding"
+    def _judge_head(self, carried: Carried, response: Response) -> None:
+        try:
+            if carried.headed(response):
+                self._carried = None
+        except UpstreamFailed as err:
+            self.end(err)
 
-    def _content_encoding(self, value: bytes) -> None:
-        # We asked for identity. What expands while it is read is a bomb sooner or later.
-        if value.strip().lower() != b"identity":
-            self._problem = "the body is compressed, which was not asked for"
-
-    def _keep_alive(self, value: bytes) -> None:
-        _, found, seconds = value.lower().partition(b"timeout=")
-        seconds = seconds.partition(b",")[0].strip()
-        if found and seconds.isdigit() and len(seconds) < 6:
-            self._idle_s = min(max(float(seconds) - 1.0, 0.0), MAX_IDLE_S)
-
-    def _deliver(self, text: bytes) -> None:
-        """One message of this response. The answer ends the exchange, not yet the response."""
-        exchange = self._exchange
-        if exchange is None:
+    def _deliver(self, kind: bytes, text: bytes) -> None:
+        """One message of this response. The answer ends the waiting, not yet the response."""
+        carried = self._carried
+        if carried is None:
             return
         try:
-            message = parse(text)
+            if carried.take(kind, text):
+                self._carried = None
         except UpstreamFailed as err:
-            self.end(err if self._status < 400 else _by_status(self._status))
-            return
-        answers = not message.method
-        if answers and bytes(message.id) != exchange.id and not _refuses_unread(message):
-            self.end(broken("the answer is for another request"))
-        elif answers and self._status >= 400 and not message.error:
-            self.end(_by_status(self._status))
-        else:
-            exchange.deliver(message)
-            if answers:
-                self._exchange = None
+            self.end(err)
 
     def _finish(self) -> None:
         if self.state is _CLOSED:
             return
-        if self._exchange is not None:
+        if self._carried is not None:
             self.end(broken("the response ended without an answer"))
         elif self._unasked or not self._kept:
             self.close()
@@ -281,33 +335,13 @@ class Connection(asyncio.Protocol):
                 self._drain_timer.cancel()
                 self._drain_timer = None
             self._idle_since = self._loop.time()
+            told_s = self._response.keep_alive_s
+            if told_s is not None:
+                self._idle_s = min(max(told_s - 1.0, 0.0), MAX_IDLE_S)
             self.state = _IDLE
             self._pool.freed(self)
 
     def end(self, failure: UpstreamFailed) -> None:
-        if self._exchange is not None:
-            self._exchange.fail(failure)
+        if self._carried is not None:
+            self._carried.fail(failure)
         self.close()
-
-
-_FIELDS = {
-    b"content-type": Connection._content_type,
-    b"content-length": Connection._content_length,
-    b"transfer-encoding": Connection._transfer_encoding,
-    b"content-encoding": Connection._content_encoding,
-    b"keep-alive": Connection._keep_alive,
-}
-
-
-def _refuses_unread(message: Message) -> bool:
-    """An error without an id: the upstream refused the request before it read that far."""
-    return bool(message.error) and bytes(message.id) in {b"", b"null"}
-
-
-def _by_status(status: int) -> UpstreamFailed:
-    if status in {401, 403}:
-        sentence = f"the upstream refused the gateway's credential (HTTP {status})"
-        return UpstreamFailed(refusal.UPSTREAM_REFUSED.id, sentence)
-    if 300 <= status < 400:
-        return broken(f"HTTP {status}: redirects are not followed; configure the final URL")
-    return broken(f"HTTP {status} without a JSON-RPC answer")

@@ -12,6 +12,7 @@ from functools import lru_cache
 
 import msgspec
 
+from gateway.domain.asking import ACROSS_ERAS, without_others
 from gateway.domain.model import MODERN_VERSION, Call
 
 LEGACY_VERSION = "2025-11-25"
@@ -29,11 +30,18 @@ _NAMED_BY = {
     "resources/read": "uri",
     "resources/subscribe": "uri",
     "resources/unsubscribe": "uri",
+    "tasks/get": "taskId",
+    "tasks/update": "taskId",
+    "tasks/cancel": "taskId",
 }
-_WITH_NAME_HEADER = frozenset({"tools/call", "prompts/get", "resources/read"})
+_WITH_NAME_HEADER = frozenset(
+    {"tools/call", "prompts/get", "resources/read", "tasks/get", "tasks/update", "tasks/cancel"}
+)
 _KEYS = {
     key: msgspec.json.encode(key) + b":"
-    for key in ("name", "uri", "arguments", "cursor", "ref", "argument", "context", "level")
+    for key in (
+        *("name", "uri", "arguments", "cursor", "ref", "argument", "context", "level", "taskId"),
+    )
 }
 _MODERN_META = (
     b'"_meta":{"io.modelcontextprotocol/protocolVersion":"'
@@ -53,7 +61,10 @@ def modern_request(call: Call, request_id: bytes, *, logs: bool) -> bytes:
     """One request of 2026-07-28. *logs*: the wire tells whose log lines are whose."""
     client, meta = call.client, call.meta
     parts = _head(call, request_id)
-    parts += (_MODERN_META, client.capabilities or b"{}")
+    capabilities = client.capabilities or b"{}"
+    if not client.modern and capabilities != b"{}":
+        capabilities = without_others(capabilities, ACROSS_ERAS)
+    parts += (_MODERN_META, capabilities)
     if client.info:
         parts += (_INFO_KEY, client.info)
     if logs and _LOG_LEVEL in meta:

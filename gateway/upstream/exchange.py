@@ -7,11 +7,14 @@ reads them out with `conclude`, which relays notifications in order and returns 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from time import perf_counter
+from typing import Protocol
 
 import msgspec
 
 from gateway.domain import refusal
+from gateway.domain.asking import Ask
 from gateway.domain.model import Call, Outcome, Relay, Status
 from gateway.upstream.message import (
     Message,
@@ -24,6 +27,7 @@ from gateway.upstream.message import (
     unreachable,
 )
 
+PAUSED_S = 900.0  # beyond anything that a person is waited for
 # Around the result: envelope, event framing, keep-alive comments of a stream.
 FRAMING_BYTES = 65_536
 
@@ -42,6 +46,34 @@ class Interrupted(asyncio.CancelledError):
     def __init__(self, outcome: Outcome) -> None:
         super().__init__()
         self.outcome = outcome
+
+
+class Asker(Protocol):
+    """Who brings a question of an upstream to the caller, durably on both sides of it."""
+
+    async def ask(self, ask: Ask) -> Outcome:
+        """What the caller answered: OK with its result, RPC_ERROR with its error, or why nothing.
+
+        Raises: Refused: the caller was not asked; the refusal is in the log.
+        """
+        ...
+
+
+class Conversation(Protocol):
+    """What a session adds to an exchange whose upstream may ask questions."""
+
+    async def hold(self) -> Outcome:
+        """As `conclude`, with the questions on the way answered."""
+        ...
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the upstream waits for an answer."""
+        ...
+
+    def withdrawn(self, question_id: bytes) -> None:
+        """The upstream does not want the answer to that question any more."""
+        ...
 
 
 class Bounds:
@@ -86,9 +118,12 @@ class Exchange:
 
     __slots__ = (
         "_bounds",
+        "_pauses",
+        "asker",
         "began_s",
         "call",
         "ceiling_bytes",
+        "conversation",
         "deadline",
         "failure",
         "id",
@@ -102,11 +137,23 @@ class Exchange:
         "waiter",
     )
 
-    def __init__(self, call: Call, relay: Relay, bounds: Bounds, ceiling_bytes: int) -> None:
-        """*ceiling_bytes* bounds what the caller gets to see, frames and result together."""
+    def __init__(
+        self,
+        call: Call,
+        relay: Relay,
+        bounds: Bounds,
+        ceiling_bytes: int,
+        asker: Asker | None = None,
+    ) -> None:
+        """*ceiling_bytes* bounds what the caller gets to see, frames and result together.
+
+        *asker*: None when the caller of this call cannot be asked anything.
+        """
         self.began_s = perf_counter()
         self.call = call
         self.relay = relay
+        self.asker = asker
+        self.conversation: Conversation | None = None  # set by a session that carries questions
         self.ceiling_bytes = ceiling_bytes
         self.max_wire_bytes = ceiling_bytes + FRAMING_BYTES
         if self.max_wire_bytes > bounds.max_message_bytes:
@@ -120,6 +167,7 @@ class Exchange:
         self.waiter: asyncio.Future[None] | None = None
         self.loop = asyncio.get_running_loop()
         self.deadline = self.loop.time() + bounds.timeout_s  # in the time of the loop
+        self._pauses = 0
         self._bounds = bounds
         bounds.watch(self)
 
@@ -150,6 +198,37 @@ class Exchange:
         else:
             self.fail(unreachable("no connection was ready before the deadline"))
 
+    def again(self) -> None:
+        """It is certain that the upstream did not act on the request: it may be sent once more.
+
+        Raises: UpstreamFailed: there is no time left.
+        """
+        if self.loop.time() >= self.deadline:
+            raise UpstreamFailed(refusal.UPSTREAM_TIMEOUT.id, "no answer before the deadline")
+        self.messages.clear()
+        self.failure = None
+        self.conversation = None
+        self.sent = False
+
+    # -- while somebody is asked ---------------------------------------------
+
+    def pause(self) -> None:
+        """Stop the clock: what a person takes to answer is not the upstream's time."""
+        self._pauses += 1
+        self._bounds.release(self)
+        self.deadline = self.loop.time() + PAUSED_S
+
+    def resume(self) -> None:
+        """Once for each pause; after the last the upstream has its whole time again."""
+        self._pauses -= 1
+        if not self._pauses:
+            self.deadline = self.loop.time() + self._bounds.timeout_s
+            self._bounds.watch(self)
+
+    def inner(self, relay: Relay, asker: Asker) -> Exchange:
+        """An exchange of its own for the same call, with the same bounds."""
+        return Exchange(self.call, relay, self._bounds, self.ceiling_bytes, asker)
+
     # -- the caller's side ---------------------------------------------------
 
     def take_up(self, payload_bytes: int) -> None:
@@ -179,6 +258,13 @@ async def conclude(exchange: Exchange) -> Outcome:
 
     Raises: UpstreamFailed, TooLarge, RelayFailed.
     """
+    if exchange.conversation is not None:
+        return await exchange.conversation.hold()
+    return await until_answered(exchange, _unheard)
+
+
+async def until_answered(exchange: Exchange, asked: Callable[[Message], None]) -> Outcome:
+    """As `conclude`; *asked* is given each request that the upstream makes meanwhile."""
     messages = exchange.messages
     while True:
         while not messages:
@@ -189,10 +275,17 @@ async def conclude(exchange: Exchange) -> Outcome:
         message = messages.pop(0)
         if not message.method:
             return _outcome(exchange, message)
+        if message.id:
+            asked(message)
+            continue
         frame = _frame_for_caller(exchange, message)
         if frame is not None:
             exchange.take_up(len(frame))
             await _relay(exchange, frame)
+
+
+def _unheard(question: Message) -> None:
+    """On a wire that cannot say for which call a request is, nobody may answer it."""
 
 
 async def _relay(exchange: Exchange, frame: bytes) -> None:
@@ -206,8 +299,8 @@ async def _relay(exchange: Exchange, frame: bytes) -> None:
 def _frame_for_caller(exchange: Exchange, message: Message) -> bytes | None:
     """The notification as the caller may see it; None when it is not one for this call."""
     method = message.method
-    if message.id or not method.startswith("notifications/") or method == "notifications/cancelled":
-        return None  # a request of the upstream: on this wire nobody may answer it
+    if not method.startswith("notifications/") or method == "notifications/cancelled":
+        return None
     params = bytes(message.params)
     if method == "notifications/progress":
         token = exchange.call.meta.get("progressToken")

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 _ANNOTATION = "x-mcp-header"
+_BY_NAME = frozenset({"tools/call", "prompts/get"})  # which of definitions there are only so many
 # Visible ASCII, spaces only inside: neither CR, LF nor an edge space can get through.
 _PLAIN = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
 _SENTINEL = re.compile(r"=\?base64\?.*\?=")
@@ -42,8 +43,8 @@ def encode_value(value: str) -> bytes:
 
 def routing_lines(method: str, name: str) -> bytes:
     """The Mcp-Method and Mcp-Name lines of a request."""
-    # A caller may make up URIs without end; other names are those of definitions.
-    return _routing_lines(method, name) if method == "resources/read" else _cached(method, name)
+    # A caller may make up URIs, and a server ids of tasks, without end.
+    return _cached(method, name) if method in _BY_NAME else _routing_lines(method, name)
 
 
 def _routing_lines(method: str, name: str) -> bytes:

@@ -1,153 +1,164 @@
-"""Streamable HTTP upstreams of 2026-07-28: exactly one request per call, sent at most once.
-
-    POST /mcp HTTP/1.1
-    MCP-Protocol-Version: 2026-07-28
-    Mcp-Method: tools/call
-    Mcp-Name: add
-
-The answer is one JSON body, or a stream of events of which the last is the answer.
-"""
+"""Servers behind a URL: which revision one speaks is found out, remembered, and found out again."""
 
 from __future__ import annotations
 
 import asyncio
-import itertools
-import re
 from collections.abc import Callable, Mapping
 
-from gateway.domain import refusal
-from gateway.domain.model import MODERN_VERSION, Outcome, Status
-from gateway.upstream.changes import Changes
-from gateway.upstream.envelope import modern_request, object_name
-from gateway.upstream.exchange import Exchange, conclude
-from gateway.upstream.fetch import BadTarget, Target, parse_target, tls_context
-from gateway.upstream.headers import param_lines, routing_lines
-from gateway.upstream.listen import Listener
-from gateway.upstream.listing import Ask, Introduction, read_introduction
-from gateway.upstream.message import (
-    METHOD_NOT_FOUND,
-    UpstreamFailed,
-    broken,
-    error_code,
-    unreachable,
-)
-from gateway.upstream.pool import ConnectionPool
-from gateway.upstream.spec import HttpTransport
+import anyio
+from structlog.typing import FilteringBoundLogger
 
-_FIELD_VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
+from gateway.domain import refusal
+from gateway.domain.model import Outcome
+from gateway.upstream.changes import Changes
+from gateway.upstream.exchange import Exchange
+from gateway.upstream.listing import Ask, Introduction
+from gateway.upstream.message import UpstreamFailed, unreachable
+from gateway.upstream.negotiate_http import HttpSession, Place, meet
+from gateway.upstream.older import SessionLost
+from gateway.upstream.origin import Origin, Pools
+from gateway.upstream.spec import HttpTransport, Offer, ServerSpec
+from gateway.upstream.subscribe import Told
+
+CLOSE_S = 2.0
 
 
 class HttpConnector:
-    """One upstream. `run` may be called by any number of tasks at once, while `own` runs.
+    """One server. `own` is its one owner task: only it opens a session, only it ends it.
 
-    Raises, when made: BadTarget.
+    A session that is over is opened anew by the next call, or look. Raises, when made: BadTarget.
     """
 
-    def __init__(self, server: str, transport: HttpTransport, changed: Callable[[], None]) -> None:
-        secret = transport.auth_header_value
+    def __init__(
+        self,
+        spec: ServerSpec,
+        transport: HttpTransport,
+        log: FilteringBoundLogger,
+        changed: Callable[[], None],
+        offer: Offer | None = None,
+    ) -> None:
+        """*offer*: of the one caller this connector is for; None when callers share it."""
+        self._spec = spec
         self._transport = transport
-        self._target = parse_target(
-            transport.url, allow_private=transport.allow_private, carries_secret=bool(secret)
-        )
-        self._head = _fixed_head(self._target, secret)
-        self._ids = itertools.count(1)
-        self._pool: ConnectionPool | None = None
-        self._listen_pool: ConnectionPool | None = None
+        self._origin = Origin(transport)
+        self._log = log
         self._changes = Changes(changed)
-        self._listener = Listener(server, self.run, self._changes)
-        self._ready = asyncio.Event()
+        self._offer = offer
+        self._pools: Pools | None = None
+        self._session: HttpSession | None = None
+        self._has_owner = True  # until it has ended: calls may come before it has begun
+        self._wanted = asyncio.Event()
+        self._waiting: list[asyncio.Future[HttpSession]] = []
+        self._sessions = 0
+
+    # -- Connector -----------------------------------------------------------
 
     async def own(self) -> None:
-        """Read the certificates once, away from the loop; close every connection at the end."""
         try:
-            tls = None
-            if self._target.tls:
-                tls = await asyncio.to_thread(tls_context, self._transport.ca_file)
-            # A subscription holds its connection for an hour: calls shall not wait for it.
-            self._listen_pool = ConnectionPool(self._target, self._transport.max_connections, tls)
-            self._pool = ConnectionPool(self._target, self._transport.max_connections, tls)
-            self._ready.set()
-            await self._listener.listen()
+            self._pools = await self._origin.connect()
+            while True:
+                await self._wanted.wait()
+                self._wanted.clear()
+                await self._one_session(self._pools)
         finally:
-            pools, self._pool, self._listen_pool = (self._pool, self._listen_pool), None, None
-            self._ready.set()
             self._changes.close()
-            for pool in pools:
-                if pool is not None:
-                    pool.close()
-
-    async def introduce(self, ask: Ask) -> Introduction:
-        """Ask the server who it is. Raises: UpstreamFailed."""
-        outcome = await ask("server/discover", {})
-        if outcome.status is Status.RPC_ERROR:
-            code = error_code(outcome.error)
-            if code == METHOD_NOT_FOUND:
-                return Introduction(MODERN_VERSION)
-            raise broken(f"server/discover is answered with error {code}")
-        introduction = read_introduction(MODERN_VERSION, outcome.result)
-        if introduction.announces_changes:
-            self._listener.announced()
-        return introduction
+            self._has_owner = False
+            self._answer_waiting(unreachable("the server was taken away"))
+            if self._pools is not None:
+                self._pools.close()
 
     async def run(self, exchange: Exchange) -> Outcome:
-        """One call. Raises: UpstreamFailed, TooLarge, RelayFailed.
+        """One call. Raises: UpstreamFailed, TooLarge, RelayFailed."""
+        session = self._session
+        if session is None or session.over.is_set():
+            session = await self._live(exchange.deadline)
+        try:
+            return await session.run(exchange)
+        except SessionLost:
+            exchange.again()
+        # Once, and not again: a server that loses every session has no answer.
+        return await (await self._live(exchange.deadline)).run(exchange)
 
-        A request that was written is never written again: what the upstream did with it before
-        its connection ended is unknown.
-        """
+    async def introduce(self, ask: Ask) -> Introduction:
+        session = self._session
+        if session is not None and not session.over.is_set():
+            try:
+                introduction = await session.introduce(ask)
+            except UpstreamFailed:
+                if not session.over.is_set():
+                    raise
+            else:
+                if not session.over.is_set():
+                    return introduction
+        return (await self._begun()).introduction
+
+    async def follow(self, uri: str, told: Told) -> None:
+        session = self._session
+        if session is None or session.over.is_set():
+            session = await self._begun()
+        await session.follow(uri, told)
+
+    def health(self) -> Mapping[str, int | str]:
+        session = self._session
+        return {
+            "connections": self._pools.calls.size if self._pools else 0,
+            "listening": int(session.listening) if session else 0,
+            "version": session.introduction.version if session else "",
+            "sessions": self._sessions,
+        }
+
+    # -- waiting for a session -----------------------------------------------
+
+    async def _begun(self) -> HttpSession:
+        return await self._live(asyncio.get_running_loop().time() + self._spec.start_timeout_s)
+
+    async def _live(self, deadline: float) -> HttpSession:
+        """The next session; whoever comes first has the owner open it, all share it."""
         if self._transport.auth_missing:
             sentence = "the configured credential could not be read"
             raise UpstreamFailed(refusal.CREDENTIAL_MISSING.id, sentence)
-        if self._pool is None:
-            await self._opened(exchange.deadline)
-        call = exchange.call
-        pool = self._listen_pool if call.method == "subscriptions/listen" else self._pool
-        if pool is None:
-            raise unreachable("the connector has ended, or could not read its certificates")
-        request = self._request(exchange)
-        connection = pool.take() or await pool.open(exchange.deadline)
-        connection.send(exchange, request)
-        try:
-            return await conclude(exchange)
-        finally:
-            connection.abandon(exchange)
-
-    def health(self) -> Mapping[str, int | str]:
-        return {
-            "connections": self._pool.size if self._pool else 0,
-            "listening": int(self._listener.up),
-        }
-
-    async def _opened(self, deadline: float) -> None:
+        if not self._has_owner:
+            raise unreachable("the server was taken away, or its certificates could not be read")
+        turn: asyncio.Future[HttpSession] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        self._wanted.set()
         try:
             async with asyncio.timeout_at(deadline):
-                await self._ready.wait()
+                return await turn
         except TimeoutError:
-            raise unreachable("the connector was not ready before the deadline") from None
+            raise unreachable("no session was open before the deadline") from None
 
-    def _request(self, exchange: Exchange) -> bytes:
-        call = exchange.call
-        exchange.id = b"%d" % next(self._ids)
-        body = modern_request(call, exchange.id, logs=True)
-        params = param_lines(call.definition.body, call.arguments) if call.definition else b""
-        routing = routing_lines(call.method, object_name(call))
-        length = b"Content-Length: %d\r\n\r\n" % len(body)
-        return b"".join((self._head, routing, params, length, body))
+    def _answer_waiting(self, answer: HttpSession | UpstreamFailed) -> None:
+        waiting, self._waiting = self._waiting, []
+        for turn in waiting:
+            if turn.done():
+                continue
+            if isinstance(answer, UpstreamFailed):
+                turn.set_exception(answer)
+            else:
+                turn.set_result(answer)
 
+    # -- the owner task ------------------------------------------------------
 
-def _fixed_head(target: Target, secret: str) -> bytes:
-    """The part of the head that is the same for every request of this upstream."""
-    lines = [
-        f"POST {target.path} HTTP/1.1",
-        f"Host: {target.host_header}",
-        "User-Agent: customhouse",
-        "Content-Type: application/json",
-        "Accept: application/json, text/event-stream",
-        "Accept-Encoding: identity",
-        f"MCP-Protocol-Version: {MODERN_VERSION}",
-    ]
-    if secret:
-        if not _FIELD_VALUE.fullmatch(secret):
-            raise BadTarget("the credential has characters that a header cannot carry")
-        lines.append(f"Authorization: {secret}")
-    return "\r\n".join([*lines, ""]).encode("ascii")
+    async def _one_session(self, pools: Pools) -> None:
+        """Open a session, serve until it is over, see to it that the server knows."""
+        place = Place(self._spec, self._origin, pools, self._changes, self._offer)
+        try:
+            session = await meet(place)
+        except UpstreamFailed as failure:
+            self._answer_waiting(failure)
+            return
+        self._session = session
+        self._sessions += 1
+        version = session.introduction.version
+        self._log.info("upstream_session", server=self._spec.name, version=version)
+        if self._sessions > 1:
+            self._changes.noticed()  # whoever begins anew may have become another
+        self._answer_waiting(session)
+        try:
+            await session.serve()
+        finally:
+            self._session = None
+            with anyio.CancelScope(shield=True), anyio.move_on_after(CLOSE_S):
+                await session.close()
+        self._log.warning("upstream_session_over", server=self._spec.name, why=session.why)

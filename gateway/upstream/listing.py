@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from gateway.domain.asking import EXTENSIONS
 from gateway.domain.definition import MAX_DEFINITION_BYTES, Listed
 from gateway.domain.model import Kind, Outcome, Status
 from gateway.upstream.message import METHOD_NOT_FOUND, broken, decode_members, error_code
@@ -29,6 +30,7 @@ class Introduction:
     instructions: str = ""
     server: bytes = b""  # raw: name, version, title of the implementation
     announces_changes: bool = False  # it will say when a list has changed
+    extensions: frozenset[str] = frozenset()  # of those that are carried, what it advertises
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +184,15 @@ def read_introduction(version: str, result: bytes) -> Introduction:
         said.instructions,
         bytes(server),
         any(_announces(raw) for raw in said.capabilities.values()),
+        _extensions(said.capabilities.get("extensions", msgspec.Raw(b"{}"))),
     )
+
+
+def _extensions(raw: msgspec.Raw) -> frozenset[str]:
+    try:
+        return EXTENSIONS.intersection(decode_members(raw))
+    except msgspec.MsgspecError:
+        return frozenset()
 
 
 def _announces(capability: msgspec.Raw) -> bool:

@@ -60,6 +60,10 @@ class _ErrorHead(msgspec.Struct):
     message: str
 
 
+class _CancelledHead(msgspec.Struct):
+    request_id: msgspec.Raw = msgspec.field(name="requestId", default=_NOTHING)
+
+
 class _ProgressHead(msgspec.Struct):
     token: msgspec.Raw = msgspec.field(name="progressToken", default=_NOTHING)
 
@@ -67,6 +71,7 @@ class _ProgressHead(msgspec.Struct):
 _decode_message = msgspec.json.Decoder(Message).decode
 _decode_result = msgspec.json.Decoder(_ResultHead).decode
 _decode_error = msgspec.json.Decoder(_ErrorHead).decode
+_decode_cancelled = msgspec.json.Decoder(_CancelledHead).decode
 _decode_progress = msgspec.json.Decoder(_ProgressHead).decode
 decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
@@ -131,5 +136,13 @@ def progress_token(message: Message) -> bytes:
     """The raw token of a progress notification; b"" when it carries none."""
     try:
         return bytes(_decode_progress(message.params).token)
+    except msgspec.MsgspecError:
+        return b""
+
+
+def cancelled_id(message: Message) -> bytes:
+    """The raw id of the request that a notification takes back; b"" when it names none."""
+    try:
+        return bytes(_decode_cancelled(message.params).request_id)
     except msgspec.MsgspecError:
         return b""

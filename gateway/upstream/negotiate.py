@@ -38,7 +38,7 @@ async def greet(session: Session, ask: Ask, known: Era | None) -> Introduction:
         introduction = await _discover(session, ask)
         if introduction is not None:
             return introduction
-    return await _initialize(session, ask)
+    return await _initialize(session, ask, known)
 
 
 async def _discover(session: Session, ask: Ask) -> Introduction | None:
@@ -50,12 +50,12 @@ async def _discover(session: Session, ask: Ask) -> Introduction | None:
         if err.code in {refusal.UPSTREAM_TIMEOUT.id, refusal.UPSTREAM_BROKEN.id}:
             return None
         raise
-    if outcome.status is Status.RPC_ERROR or not _offers_modern(outcome.result):
+    if outcome.status is Status.RPC_ERROR or not offers_modern(outcome.result):
         return None
     return read_introduction(MODERN_VERSION, outcome.result)
 
 
-def _offers_modern(result: bytes) -> bool:
+def offers_modern(result: bytes) -> bool:
     try:
         versions = msgspec.json.decode(result, type=_Versions)
     except msgspec.MsgspecError:
@@ -63,30 +63,41 @@ def _offers_modern(result: bytes) -> bool:
     return MODERN_VERSION in versions.supported
 
 
-async def _initialize(session: Session, ask: Ask) -> Introduction:
+async def _initialize(session: Session, ask: Ask, known: Era | None) -> Introduction:
     session.era = Era.LEGACY
-    params: Mapping[str, bytes] = {
+    outcome = await ask("initialize", opening(session.offer))
+    if outcome.status is Status.RPC_ERROR:
+        return await _refused(session, ask, outcome, known)
+    introduction = read_initialized(outcome.result)
+    session.tell(notification("notifications/initialized", {}))
+    return introduction
+
+
+def opening(offer: bytes | None) -> Mapping[str, bytes]:
+    """The params of initialize. *offer*: None where callers share the session, see session.py."""
+    return {
         "protocolVersion": msgspec.json.encode(LEGACY_VERSION),
-        "capabilities": b"{}",  # nothing is offered: see session.py
+        "capabilities": OWN_CLIENT.capabilities if offer is None else offer,
         "clientInfo": OWN_CLIENT.info,
     }
-    outcome = await ask("initialize", params)
-    if outcome.status is Status.RPC_ERROR:
-        return await _refused(session, ask, outcome)
+
+
+def read_initialized(result: bytes) -> Introduction:
+    """What initialize is answered with. Raises: UpstreamFailed: it is nothing to go on with."""
     try:
-        version = msgspec.json.decode(outcome.result, type=_Initialized).version
+        version = msgspec.json.decode(result, type=_Initialized).version
     except msgspec.MsgspecError as err:
         raise broken(f"initialize is answered with something else: {err}") from None
     if version not in LEGACY_VERSIONS:
         raise broken("initialize is answered with a protocol revision that is not known")
-    session.tell(notification("notifications/initialized", {}))
-    return read_introduction(version, outcome.result)
+    return read_introduction(version, result)
 
 
-async def _refused(session: Session, ask: Ask, outcome: Outcome) -> Introduction:
+async def _refused(session: Session, ask: Ask, outcome: Outcome, known: Era | None) -> Introduction:
     code = error_code(outcome.error)
-    if code == UNSUPPORTED_VERSION:
-        # A slow modern server: our first question expired, and yet it set the era.
+    if code == UNSUPPORTED_VERSION or known is Era.LEGACY:
+        # A slow modern server: our first question expired, and yet it set the era. Or one that
+        # was not asked at all, because its caller is of the older era.
         introduction = await _discover(session, ask)
         if introduction is not None:
             return introduction

@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 import msgspec
 
 from gateway.domain import refusal
+from gateway.domain.asking import OWN_CAPABILITIES
 from gateway.domain.model import Act, Call, CallClass, Client, Kind, Outcome, Principal, Relay
 from gateway.upstream.exchange import Bounds, Exchange, TooLarge
 from gateway.upstream.message import UpstreamFailed
@@ -29,8 +30,11 @@ def _own_version() -> str:
         return "0"
 
 
-# As a client the gateway itself offers nothing to an upstream.
-OWN_CLIENT = Client(info=msgspec.json.encode({"name": "customhouse", "version": _own_version()}))
+# As a client the gateway itself can be asked nothing by an upstream.
+OWN_CLIENT = Client(
+    capabilities=OWN_CAPABILITIES,
+    info=msgspec.json.encode({"name": "customhouse", "version": _own_version()}),
+)
 
 
 class Silent:
@@ -40,14 +44,14 @@ class Silent:
         return
 
 
-def own_call(server: str, method: str, params: Mapping[str, bytes]) -> Call:
+def own_call(server: str, method: str, params: Mapping[str, bytes], name: str = "*") -> Call:
     return Call(
         id="",
         principal=_SYSTEM,
         method=method,
         kind=Kind.SERVER,
         server=server,
-        name="*",
+        name=name,
         act=Act.LIST,
         weight=CallClass.SINGLE,
         params=params,

@@ -1,7 +1,8 @@
 """One negotiated child: many calls over its two pipes, every message to the call it belongs to.
 
-Nothing in the handshake era says which call a request of the server is for, so none is offered:
-sampling, elicitation and roots are refused, and log messages go nowhere.
+Nothing in the handshake era says which call a request of the server, or a log message, is for. A
+session that callers share offers nothing: sampling, elicitation and roots are refused, and log
+messages go nowhere. In a session of one caller they are for its only call that is going on.
 """
 
 from __future__ import annotations
@@ -13,24 +14,31 @@ from enum import Enum
 
 import msgspec
 
+from gateway.domain.asking import ASKS
 from gateway.domain.model import Outcome
+from gateway.upstream.asks import INVALID_REQUEST, NOT_OFFERED, Asks, error, response
+from gateway.upstream.changes import Dam
 from gateway.upstream.child import Child
 from gateway.upstream.envelope import legacy_request, modern_request, notification
 from gateway.upstream.exchange import Exchange, conclude
+from gateway.upstream.follow import ACKNOWLEDGED, UPDATED, read_head, tell_followers
 from gateway.upstream.message import (
     METHOD_NOT_FOUND,
     Message,
     UpstreamFailed,
     broken,
+    cancelled_id,
     died,
     parse,
     progress_token,
     single_line,
     unreachable,
 )
+from gateway.upstream.subscribe import Told
 
 MAX_BAD_LINES = 100  # in a row: banners and prints are ignored, noise is not a server
 MAX_ABANDONED = 1024
+_NOT_TIED = "it cannot be said to which call this request belongs"
 # The specification forbids cancelling what opens the conversation.
 _NOT_CANCELLED = frozenset({"initialize", "server/discover"})
 
@@ -45,18 +53,23 @@ class Session:
 
     child: Child  # from `started` on
 
-    def __init__(self, changed: Callable[[], None]) -> None:
+    def __init__(self, changed: Callable[[], None], offer: bytes | None = None) -> None:
+        """*offer*: what its one caller can be asked, as capabilities; None when callers share it."""
         self.era = Era.MODERN
+        self.offer = offer
         self.over = asyncio.Event()
         self.why = ""  # it ended
         self.answered = 0
         self.dropped = 0  # answers that nobody waits for
         self.bad_lines = 0
+        self.untied = 0  # requests of the server that could belong to several calls, or to none
         self._changed = changed
         self._ids = itertools.count(1)
         self._in_flight: dict[bytes, Exchange] = {}
         self._abandoned: dict[bytes, None] = {}  # cancelled or expired: a late answer is no offence
         self._bad_in_a_row = 0
+        self.followed: dict[str, Told] = {}  # by URI, in the handshake era
+        self._dam = Dam(lambda for_s: self.child.rest(for_s))
 
     # -- for the connector ---------------------------------------------------
 
@@ -68,6 +81,8 @@ class Session:
             raise unreachable("the server is gone or does not read its input")
         exchange.sent = True
         self._in_flight[request_id] = exchange
+        if self._hears_questions and exchange.asker is not None:
+            exchange.conversation = Asks(exchange, exchange.asker, self._reply)
         try:
             return await conclude(exchange)
         finally:
@@ -97,7 +112,7 @@ class Session:
             return
         self._bad_in_a_row = 0
         if message.method and message.id:
-            self._refuse(message)
+            self._asked(message, len(line))
         elif message.method:
             self._notified(message, len(line))
         else:
@@ -109,6 +124,11 @@ class Session:
         self.over.set()
 
     # -- inside --------------------------------------------------------------
+
+    @property
+    def _hears_questions(self) -> bool:
+        """In the newest era questions travel in results, and on no other way."""
+        return self.offer is not None and self.era is Era.LEGACY
 
     def _request(self, exchange: Exchange) -> bytes:
         if self.era is Era.MODERN:
@@ -137,17 +157,58 @@ class Session:
             exchange = self._in_flight.get(progress_token(message))
             if exchange is not None and exchange.count(n_bytes):
                 exchange.deliver(message)
+            return
+        self._dam.word(asyncio.get_running_loop().time())
+        if message.method == "notifications/message":
+            exchange = self._going_on()
+            if exchange is not None and exchange.count(n_bytes):
+                exchange.deliver(message)
+        elif message.method == "notifications/cancelled":
+            self._withdrawn(cancelled_id(message))
         elif message.method.endswith("/list_changed"):
             self._changed()
+        elif message.method in (ACKNOWLEDGED, UPDATED):
+            self._listened(message, n_bytes)
 
-    def _refuse(self, message: Message) -> None:
-        """Answer a request of the server: pings, and a no to everything else."""
-        answer: dict[str, object] = {"jsonrpc": "2.0", "id": message.id}
+    def _listened(self, message: Message, n_bytes: int) -> None:
+        """What came of a subscription of ours, to the request of it or to who followed it."""
+        head = read_head(message)
+        exchange = self._in_flight.get(head.subscription)
+        if exchange is None:
+            tell_followers(self.followed, head.uri)
+        elif exchange.count(n_bytes):
+            exchange.deliver(message)
+
+    def _asked(self, message: Message, n_bytes: int) -> None:
+        """A request of the server: pings are answered, questions are for the call they belong to."""
+        question_id = bytes(message.id)
         if message.method == "ping":
-            answer["result"] = {}
-        else:
-            answer["error"] = {"code": METHOD_NOT_FOUND, "message": "not offered by this client"}
-        if not self.child.write(single_line(msgspec.json.encode(answer)) + b"\n"):
+            self._send(response(question_id, b'"result":{}'))
+        elif not self._hears_questions or message.method not in ASKS:
+            self._send(response(question_id, error(METHOD_NOT_FOUND, NOT_OFFERED)))
+        elif (exchange := self._going_on()) is None:
+            self.untied += 1
+            self._send(response(question_id, error(INVALID_REQUEST, _NOT_TIED)))
+        elif exchange.count(n_bytes):
+            exchange.deliver(message)
+
+    def _going_on(self) -> Exchange | None:
+        """The one call of the session's caller that does not wait for an answer; None if unclear."""
+        here = [held for held in self._in_flight.values() if held.conversation is not None]
+        going_on = [held for held in here if held.conversation and not held.conversation.waiting]
+        found = going_on or here  # a call that waits may ask once more
+        return found[0] if len(found) == 1 else None
+
+    def _withdrawn(self, question_id: bytes) -> None:
+        for exchange in self._in_flight.values():
+            if exchange.conversation is not None:
+                exchange.conversation.withdrawn(question_id)
+
+    async def _reply(self, line: bytes) -> None:
+        self._send(line)
+
+    def _send(self, line: bytes) -> None:
+        if not self.child.write(line + b"\n"):
             self.child.kill("it asks, and does not read the answers")
 
     def _abandon(self, request_id: bytes, method: str) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from gateway.domain.asking import DEFAULT_REQUESTS
 
 MEBIBYTE = 1_048_576
 
 
 @dataclass(frozen=True, slots=True)
 class HttpTransport:
-    """A Streamable HTTP server (2026-07-28) at *url*."""
+    """An MCP server at *url*, of whichever revision."""
 
     url: str
     # The whole value of the Authorization header ("Bearer ..."), resolved from its reference.
@@ -42,7 +45,25 @@ class PythonTransport:
     auth_missing: bool = False
 
 
-Transport = HttpTransport | StdioTransport | PythonTransport
+@dataclass(frozen=True, slots=True)
+class OpenApiTransport:
+    """A REST API, whose *document* says which operations there are."""
+
+    # Its url is the base of all paths; auth_header_value is the bare credential, for the document
+    # says which header it goes in.
+    api: HttpTransport
+    document: HttpTransport | str  # a URL, fetched without a credential; or a path
+    writes: bool = False  # also operations that are not GET
+
+
+Transport = HttpTransport | StdioTransport | PythonTransport | OpenApiTransport
+
+
+class Offer(NamedTuple):
+    """What the session of one caller is opened with; one that callers share offers nothing."""
+
+    capabilities: bytes  # what the caller can be asked: canonical JSON
+    is_handshake: bool  # the caller's era: the server is spoken to in it, if it has both
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,3 +78,5 @@ class ServerSpec:
     breaker_failures: int = 5  # in a row: then calls fail at once
     breaker_open_s: float = 10.0  # until one call may probe
     start_timeout_s: float = 30.0  # of a child process, until it has negotiated
+    per_caller: bool = False  # no two callers share a session with it
+    requests: frozenset[str] = DEFAULT_REQUESTS  # what it may ask its callers

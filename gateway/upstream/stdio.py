@@ -15,13 +15,15 @@ from gateway.upstream.changes import Changes
 from gateway.upstream.child import spawn
 from gateway.upstream.envelope import modern_request
 from gateway.upstream.exchange import Bounds, Exchange
+from gateway.upstream.follow import listen_for, subscribe_in
 from gateway.upstream.listing import Ask, Introduction
 from gateway.upstream.message import UpstreamFailed, unreachable
 from gateway.upstream.negotiate import greet
 from gateway.upstream.own import LISTEN_PARAMS, own_call
 from gateway.upstream.session import Era, Session
-from gateway.upstream.spec import ServerSpec, StdioTransport
+from gateway.upstream.spec import Offer, ServerSpec, StdioTransport
 from gateway.upstream.stderr import StderrLog
+from gateway.upstream.subscribe import Told
 
 BACKOFF_FIRST_S = 0.2
 BACKOFF_MAX_S = 30.0
@@ -42,7 +44,9 @@ class StdioConnector:
         transport: StdioTransport,
         log: FilteringBoundLogger,
         changed: Callable[[], None],
+        offer: Offer | None = None,
     ) -> None:
+        """*offer*: of the one caller this child is for; None when callers share it."""
         self._spec = spec
         self._transport = transport
         self._log = log
@@ -52,7 +56,9 @@ class StdioConnector:
         self._has_owner = True  # until it has ended: calls may come before it has begun
         self._wanted = asyncio.Event()
         self._waiting: list[asyncio.Future[Session]] = []
-        self._era: Era | None = None  # what the last child spoke
+        self._offer = offer
+        # What the last child spoke; before the first: what its caller does, if that is settled.
+        self._era = Era.LEGACY if offer and offer.is_handshake else None
         self._starts = 0
         self._failures = 0  # ends in a row without one answered call
         self._not_before_s = 0.0  # in the time of the event loop
@@ -86,6 +92,16 @@ class StdioConnector:
         if self._introduction is None:
             raise unreachable("the server ended while it was asked")
         return self._introduction
+
+    async def follow(self, uri: str, told: Told) -> None:
+        session = self._session
+        if session is None or session.over.is_set():
+            until_s = asyncio.get_running_loop().time() + self._spec.start_timeout_s
+            session = await self._live(until_s)
+        if session.era is Era.MODERN:
+            await listen_for(self._spec.name, session.run, uri, told)
+        else:
+            await subscribe_in(session, self._spec.name, uri, told)
 
     def health(self) -> Mapping[str, int | str]:
         session = self._session
@@ -132,7 +148,7 @@ class StdioConnector:
 
     async def _one_life(self) -> None:
         """Start a child, serve until it ends, see to it that nothing of it is left."""
-        session = Session(self._changes.noticed)
+        session = Session(self._changes.noticed, self._offer.capabilities if self._offer else None)
         failure: UpstreamFailed | None = None
         try:
             with anyio.CancelScope(shield=True):  # a child is either not begun, or ours to end
@@ -169,7 +185,8 @@ class StdioConnector:
         self._starts += 1
         self._log.info("upstream_started", server=self._spec.name, version=introduction.version)
         self._answer_waiting(session)
-        if session.era is Era.MODERN and introduction.announces_changes:
+        listens = self._offer is None and introduction.announces_changes  # one session is enough
+        if session.era is Era.MODERN and listens:
             call = own_call(self._spec.name, "subscriptions/listen", LISTEN_PARAMS)
             session.tell(modern_request(call, session.next_id(), logs=False) + b"\n")
         if self._starts > 1:

@@ -23,6 +23,7 @@ KEYS = {
     "stranger": "chk_stranger_abcdefghijklmnopqrstuvwxyz01234",
     "poor": "chk_poor_9876543210zyxwvutsrqponmlkjihgfedcb",
     "hasty": "chk_hasty_5647382910qpwoeirutylaksjdhfgzmxnc",
+    "second": "chk_second_ponmlkjihgfedcba9876543210zyxwvut",
 }
 CONFIG = """
 listen = "127.0.0.1:0"
@@ -39,6 +40,15 @@ approve = "first-seen"
 command = ["{python}", "-m", "tests.journey.effects", "{folder}/effects", "stdio"]
 cwd = "{root}"
 approve = "first-seen"
+[servers.nosy]
+command = ["{python}", "-S", "{root}/tests/servers/nosy.py", "older"]
+approve = "first-seen"
+session = "per-caller"
+requests = ["elicitation", "sampling"]
+[servers.nosier]
+command = ["{python}", "-S", "{root}/tests/servers/nosy.py", "newest"]
+approve = "first-seen"
+requests = ["elicitation", "sampling"]
 [agents.tester]
 roles = ["caller"]
 key = "env:KEY_TESTER"
@@ -52,6 +62,9 @@ budget = {{ calls = "100/day" }}
 roles = ["caller"]
 key = "env:KEY_HASTY"
 rate = "5/hour"
+[agents.second]
+roles = ["caller"]
+key = "env:KEY_SECOND"
 """
 POLICY = """\
 p, caller, default, tool/*, call, -, allow

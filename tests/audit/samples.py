@@ -62,6 +62,17 @@ SAMPLES: dict[str, entries.Entry] = {
         code="",
         result="ef" * 32,
     ),
+    "subscription": entries.Outcome(
+        i=2,
+        t=AT_US + 5000,
+        call="01HF3ZK9QW8R5T2Y7M4N6P0VXC",
+        intent=1,
+        status=Status.CANCELLED,
+        bytes=0,
+        used=Amounts(),
+        ms=0,
+        count=42,
+    ),
     "recovered": entries.Outcome(
         i=2,
         t=AT_US,
@@ -130,6 +141,28 @@ SAMPLES: dict[str, entries.Entry] = {
         subject="o0123456789abcdef",
         rows={"o0123456789abcdef": "9a" * 32, "o00000000000000ff": "bc" * 32},
     ),
+    "erasure": entries.Change(
+        i=8,
+        t=AT_US,
+        what="audit.erase",
+        author="s0123456789abcdef",
+        subject=AGENT,
+        erased=entries.Erased(names=(AGENT, "o0123456789abcdef"), payloads=12, before=0),
+        rows={"o00000000000000ff": "bc" * 32},
+    ),
+    "rotation": entries.Change(
+        i=8,
+        t=AT_US,
+        what="key.rotate",
+        author="s0123456789abcdef",
+        digest="56" * 32,
+        prior="78" * 32,
+        rotation=entries.Rotation(
+            old="customhouse/x+1a2b3c4d+AbCd/+==",
+            next="customhouse/x+5e6f7a8b+AbCe",
+            signatures=("MTIz", "NDU2"),
+        ),
+    ),
 }
 
 _hex = "0123456789abcdef"
@@ -147,6 +180,10 @@ _limits = st.lists(st.tuples(_plain, _plain, _plain, _whole), max_size=3).map(tu
 _rule = st.integers(-1, 10**16 - 1)
 _when: dict[str, Any] = {"i": _whole, "t": _whole}
 _prior = st.builds(entries.Predecessor, log=_plain, size=_whole, root=_plain)
+_erased = st.builds(entries.Erased, names=_texts, payloads=_whole, before=_whole)
+_rotation = st.builds(
+    entries.Rotation, old=_plain, next=_plain, signatures=st.tuples(_plain, _plain)
+)
 _by: dict[str, Any] = {
     "call": _plain,
     "who": _plain,
@@ -231,6 +268,8 @@ ANY_ENTRY: st.SearchStrategy[entries.Entry] = st.one_of(
         prior=_plain,
         note=_plain,
         rows=_rows,
+        erased=st.none() | _erased,
+        rotation=st.none() | _rotation,
         **_when,
     ),
 )

@@ -134,7 +134,7 @@ def gates(results: Results) -> list[Gate]:
         _at_most("the same, against the raw hop", 4.5, _ratio(results), "times"),
         _at_most("modern call, 64 concurrent", 0.22, _cpu(results, house, modern, 64), ms),
         _at_most("modern call, 1 concurrent", 1.0, _cpu(results, house, modern, 1), ms),
-        _at_most("2025-11-25 call in a session, 16", 1.5, _cpu(results, house, session, 16), ms),
+        _at_most("2025-11-25 call in a session, 16", 0.4, _cpu(results, house, session, 16), ms),
         _at_least("governed calls, 16 concurrent", 3000, rate[16], "per s"),
         _at_least("governed calls, 64 concurrent", 4500, rate[64], "per s"),
         _at_most(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import anyio
@@ -147,3 +148,36 @@ def test_before_a_gateway_ever_ran_the_files_answer(home: Household) -> None:
     answer = home.ask("policy", "explain", "bot", "time/get_current_time")
     assert answer["stopped"] == "the server lists nothing of this name"
     assert any("reader" in row["rule"] for row in answer["matches"])
+
+
+def test_who_can_names_everybody_with_the_rule_and_the_conditions(busy: Household) -> None:
+    (busy.folder / "policies" / "conditions.toml").write_text(SMALL)
+    busy.policy(REFUND, "p, guest, default, tool/shelf/*, call, -, allow")
+    rows = busy.ask("policy", "who-can", "shelf/pay", "--draft")
+    assert [(row["agent"], row["answer"]) for row in rows] == [
+        ("bot", "if small"),
+        ("guest", "yes"),
+    ]
+    assert rows[0]["by"] == f"policy.csv:1 ({REFUND})"
+    busy.do("agent", "disable", "guest")
+    assert len(busy.ask("policy", "who-can", "shelf/pay", "--draft")) == 1
+    assert busy.run("policy", "who-can", "admin/metrics", "--act", "read").exit_code == 1
+
+
+def test_a_diff_says_which_lines_and_which_agents_it_touches(busy: Household) -> None:
+    busy.do("policy", "apply")
+    assert busy.run("policy", "diff").exit_code == 0
+    (busy.folder / "policies" / "conditions.toml").write_text(SMALL)
+    busy.policy(REFUND, "p, guest, default, tool/shelf/fail, call, -, allow")
+    said = busy.run("policy", "diff", "--json")
+    assert said.exit_code == 1
+    told = json.loads(said.stdout)
+    assert ["-", "p, clerk, default, tool/shelf/*, call, -, allow"] in told["rules"]
+    assert ["+", REFUND] in told["rules"]
+    changed = [(r["agent"], r["object"], r["now"], r["then"]) for r in told["agents"]]
+    assert changed == [
+        ("bot", "tool/shelf/fail", "yes", "no"),
+        ("bot", "tool/shelf/pay", "yes", "if small"),
+        ("guest", "tool/shelf/fail", "no", "yes"),
+    ]
+    assert "1 gained, 2 lost or changed" in busy.run("policy", "diff").output

@@ -178,6 +178,22 @@ def test_config_check_warns_of_what_cannot_be_started(home: Household) -> None:
     ]
 
 
+def test_config_check_warns_of_a_toolset_that_names_no_server(home: Household) -> None:
+    home.write(
+        f'[servers.desk]\ncommand = ["{sys.executable}"]\n'
+        '[toolsets.office]\ntools = ["desk/word_count", "wiki/*", "dsk/x", "role:analyst"]\n'
+    )
+    assert home.ask("config", "check")["warnings"] == [
+        "toolsets.office.tools: there is no server dsk",
+        "toolsets.office.tools: there is no server wiki",
+    ]
+    home.lists()
+    home.do("server", "add", "wiki", "--", *home.shelf)
+    assert home.ask("config", "check")["warnings"] == [
+        "toolsets.office.tools: there is no server dsk"
+    ]
+
+
 def test_a_key_that_is_not_there_is_told_with_its_agent(home: Household) -> None:
     home.write('[agents.bot]\nkey = "env:NO_SUCH_KEY"\n')
     result = home.run("config", "check")

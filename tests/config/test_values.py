@@ -17,8 +17,9 @@ from gateway.config import (
     server_from,
 )
 from gateway.config import keys as every_key
-from gateway.domain.budget import METERS, Limits
+from gateway.domain.budget import Limits
 from gateway.domain.rate import Rate
+from gateway.domain.toolset import Toolset
 from tests.config.reading import EXAMPLE, KEY, read, refused
 
 # -- what it says ---------------------------------------------------------------------------------
@@ -32,6 +33,7 @@ def test_with_no_file_the_house_listens_to_this_machine_only_and_knows_nobody(
     assert config.listen == Listen("127.0.0.1", 8080)
     assert config.listen.is_loopback
     assert (config.servers, config.agents, config.teams, config.tenants) == ({}, {}, {}, {})
+    assert config.toolsets == {}
     assert config.data_dir == tmp_path / "data"
     assert {setting.origin for setting in config.show()} == {"default"}
 
@@ -63,11 +65,10 @@ def test_the_example_of_the_readme_says_what_it_seems_to_say(folder: Path) -> No
 
 
 def test_there_are_at_most_forty_kinds_of_key() -> None:
-    tables = (every_key.TOP, every_key.SERVER, every_key.LIMITS, METERS)
-    own = {"limits"} | every_key.AGENT.keys() | every_key.TEAM.keys() | every_key.TENANT.keys()
-    repeated = every_key.LIMITS.keys() | {"tenant"}
-    kinds = sum(len(table) for table in tables) + len(own - repeated) + len(every_key.SECTIONS)
-    assert kinds <= 40
+    kinds = {"limits"} | every_key.TOP.keys() | every_key.LIMITS.keys()
+    for keys in every_key.SECTIONS.values():
+        kinds |= keys.keys()
+    assert len(kinds) <= 40
 
 
 def test_relative_paths_are_relative_to_the_file_and_not_to_who_reads_it(
@@ -116,6 +117,19 @@ def test_an_agent_lives_in_the_tenant_of_its_team(folder: Path) -> None:
     assert config.teams["blue"].tenant == "beta"
     assert config.teams["blue"].limits == Limits(None, {("cost", "month"): 5_000_000})
     assert config.tenants["acme"].limits == Limits(Rate(10, 1_000_000))
+
+
+def test_a_toolset_is_a_list_of_tools_and_of_roles(folder: Path) -> None:
+    config = read(
+        folder,
+        '[toolsets.office]\ntools = ["docs/search", "git/git_*", "role:analyst"]\n',
+        {"CUSTOMHOUSE__TOOLSETS__DESK__TOOLS": '["desk/*"]'},
+    )
+    assert config.toolsets == {
+        "office": Toolset(frozenset({"docs/search"}), ("git/git_",), ("analyst",)),
+        "desk": Toolset(prefixes=("desk/",)),
+    }
+    assert config.toolsets["desk"].servers == {"desk"}
 
 
 def test_a_server_can_be_read_from_a_table_that_is_in_no_file(tmp_path: Path) -> None:

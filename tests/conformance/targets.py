@@ -37,6 +37,8 @@ policies = "{folder}/policies"
 [servers.fixture]
 url = "http://127.0.0.1:{upstream}/mcp"
 approve = "first-seen"
+session = "per-caller"
+requests = ["elicitation", "sampling", "roots"]
 [agents.conformance]
 key = "env:CONFORMANCE_KEY"
 """

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import pytest
 
 from gateway.domain import refusal
+from gateway.domain.asking import Ask, as_child
 from gateway.domain.budget import Shortfall
 from gateway.domain.checks import (
     CHECKS,
@@ -16,6 +17,7 @@ from gateway.domain.checks import (
     Standing,
     allowed,
     arguments_valid,
+    askable,
     first_refusal,
     pinned,
     within_budget,
@@ -26,6 +28,7 @@ from gateway.domain.model import (
     Approval,
     Call,
     CallClass,
+    Client,
     Decision,
     Definition,
     Kind,
@@ -62,7 +65,18 @@ CALL = Call(
     weight=CallClass.FULL,
     definition=REFUND,
 )
-GOOD = Standing(ALLOW, REFUND, True, NOW_US, wait=lambda: None, shortfall=lambda: None)
+GOOD = Standing(
+    ALLOW,
+    REFUND,
+    True,
+    NOW_US,
+    wait=lambda: None,
+    shortfall=lambda: None,
+    requests=frozenset({"elicitation"}),
+)
+# What the server asks the caller in the middle of that call.
+ASKED = replace(CALL, client=Client(capabilities=b'{"elicitation":{}}'))
+QUESTION = as_child(ASKED, Ask("elicitation/create", {}), "C2")
 
 
 @dataclass(frozen=True)
@@ -219,7 +233,14 @@ def test_a_call_that_can_never_fit_is_not_told_to_wait() -> None:
 
 def test_the_order_is_that_of_the_design() -> None:
     order = [check.__name__ for check in CHECKS]
-    assert order == ["allowed", "pinned", "within_rate", "arguments_valid", "within_budget"]
+    assert order == [
+        "allowed",
+        "pinned",
+        "askable",
+        "within_rate",
+        "arguments_valid",
+        "within_budget",
+    ]
 
 
 def spoil(standing: Standing, check: Check) -> Standing:
@@ -231,6 +252,7 @@ def spoil(standing: Standing, check: Check) -> Standing:
         pinned: lambda: replace(
             standing, definition=replace(definition, approval=Approval.QUARANTINED)
         ),
+        askable: lambda: replace(standing, requests=frozenset()),
         within_rate: lambda: replace(standing, wait=lambda: WAIT),
         arguments_valid: lambda: replace(
             standing, definition=replace(definition, validate=invalid)
@@ -243,25 +265,27 @@ def spoil(standing: Standing, check: Check) -> Standing:
 FAILS: dict[Check, set[Refusal]] = {
     allowed: {refusal.DENIED, refusal.FORBIDDEN},
     pinned: {refusal.QUARANTINED},
+    askable: {refusal.NOT_ASKABLE},
     within_rate: {refusal.RATE_LIMITED},
     arguments_valid: {refusal.INVALID_ARGUMENTS},
     within_budget: {refusal.OVER_BUDGET},
 }
 
 
-@pytest.mark.parametrize("failing", range(1, 32))
+@pytest.mark.parametrize("failing", range(1, 2 ** len(CHECKS)))
 def test_a_call_that_fails_several_is_refused_by_the_first(failing: int) -> None:
     chosen = [check for bit, check in enumerate(CHECKS) if failing >> bit & 1]
     standing = GOOD
     for check in chosen:
         standing = spoil(standing, check)
-    refused = first_refusal(CALL, standing)
+    refused = first_refusal(QUESTION, standing)
     assert refused is not None
     assert refused.refusal in FAILS[chosen[0]]
 
 
 def test_a_call_that_fails_none_is_admitted() -> None:
     assert first_refusal(CALL, GOOD) is None
+    assert first_refusal(QUESTION, GOOD) is None
 
 
 def never(*_: Any) -> NoReturn:

@@ -19,6 +19,7 @@ from gateway.domain.model import (
     Amounts,
     Approval,
     Call,
+    Decision,
     Definition,
     Kind,
     Outcome,
@@ -27,6 +28,8 @@ from gateway.domain.model import (
     Reply,
     Settlement,
     Status,
+    Stream,
+    Verdict,
 )
 from gateway.domain.refusal import (
     NOT_APPROVED,
@@ -35,18 +38,13 @@ from gateway.domain.refusal import (
     Refusal,
     Refused,
 )
+from gateway.domain.toolset import Toolset
+from gateway.edge.asks import Respondent
 from gateway.edge.house import House, Settings
 from gateway.edge.http import Border
+from tests.edge.people import NOW_US, FakeIdentity
 
-NOW_US = 1_795_348_800_000_000
 STATE_KEY = bytes(range(32))
-ALICE = Principal("default", "alice", credential="key-alice")
-BOB = Principal("default", "bob", credential="key-bob")
-KEYS = {
-    "alice-key": ALICE,
-    "bob-key": BOB,
-    "alice-other-key": Principal("default", "alice", credential="key-alice-2"),
-}
 
 Upstream = Callable[[Call, Relay], Awaitable[Outcome]]
 
@@ -121,24 +119,21 @@ class FakeSnapshot:
             d for d in definitions if d.server not in unseen and d.approval is Approval.APPROVED
         )
 
+    def visible_to_role(
+        self, principal: Principal, definitions: Iterable[Definition]
+    ) -> tuple[Definition, ...]:
+        """A role sees the server of its name."""
+        return tuple(d for d in definitions if d.server == principal.subject)
+
 
 class FakePolicies:
     def __init__(self) -> None:
         self.current = FakeSnapshot()
+        self.denied: set[str] = set()  # names of objects
 
-
-class FakeIdentity:
-    def __init__(self) -> None:
-        self.revoked: set[str] = set()
-
-    def authenticate(self, token: str, now_us: int) -> Principal | None:
-        principal = KEYS.get(token)
-        if principal is None or principal.credential in self.revoked:
-            return None
-        return principal
-
-    def is_live(self, credential: str, now_us: int) -> bool:
-        return credential not in self.revoked
+    def decide(self, call: Call) -> Decision:
+        is_denied = call.name in self.denied or call.server in unseen_by(call.principal)
+        return Decision(Verdict.DENY if is_denied else Verdict.ALLOW, self.current.version)
 
 
 async def echo(call: Call, relay: Relay) -> Outcome:
@@ -162,11 +157,14 @@ class FakePipeline:
     rated: list[Call] = field(default_factory=list)
     refused: list[tuple[Refusal, Principal | None, str, str]] = field(default_factory=list)
     interrupted: list[Call] = field(default_factory=list)
+    attended: list[Outcome] = field(default_factory=list)  # of streams
     refusing: Callable[[Call], Refused | None] = lambda call: None
     left: Mapping[str, int] = field(default_factory=dict)
+    caller: Respondent | None = None  # of the newest call: whom its upstream may ask
 
-    async def govern(self, call: Call, relay: Relay) -> Reply:
+    async def govern(self, call: Call, relay: Relay, caller: Respondent | None = None) -> Reply:
         self.governed.append(call)
+        self.caller = caller
         self._check(call)
         try:
             outcome = await self.upstream(call, relay)
@@ -174,6 +172,18 @@ class FakePipeline:
             self.interrupted.append(call)
             raise Interrupted from left
         return Reply(call, outcome, Settlement(1, Amounts(calls=1), self.left))
+
+    async def attend(self, call: Call, stream: Stream) -> Settlement:
+        self.governed.append(call)
+        refused = self.refusing(call)
+        if refused is not None:
+            refused.call_id = call.id
+            raise refused
+        try:
+            await stream.run()
+        finally:
+            self.attended.append(stream.outcome())
+        return Settlement(1, Amounts(), {})
 
     async def enter(self, call: Call) -> None:
         self.entered.append(call)
@@ -221,6 +231,8 @@ class Stand:
     catalogue: Catalogue = field(default_factory=lambda: catalogue(BASIC))
     now_us: int = NOW_US
     ready: bool = True
+    draining: bool = False
+    toolsets: Mapping[str, Toolset] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         house = House(
@@ -230,7 +242,9 @@ class Stand:
             identity=self.identity,
             state_key=STATE_KEY,
             clock=lambda: self.now_us,
+            toolsets=self.toolsets,
             is_ready=lambda: self.ready,
+            is_draining=lambda: self.draining,
             render_metrics=lambda: b"calls_total 3\n",
         )
         self.border = Border(house, self.settings)

@@ -10,7 +10,8 @@ from gateway.domain.model import Principal
 from gateway.domain.refusal import Refused
 from gateway.edge import allowance, http
 from gateway.edge.allowance import BURST_BYTES, BYTES_PER_S, Allowances
-from tests.edge.fakes import ALICE, BOB, Knocker, Line, Stand, modern
+from tests.edge.fakes import Knocker, Line, Stand, modern
+from tests.edge.people import ALICE, BOB
 
 pytestmark = pytest.mark.anyio
 

@@ -7,7 +7,7 @@ import pytest
 from gateway.domain.refusal import Refused
 from gateway.edge.authn import identify
 from gateway.edge.head import read_head
-from tests.edge.fakes import ALICE, NOW_US, FakeIdentity
+from tests.edge.people import ALICE, NOW_US, FakeIdentity
 
 GOOD = (b"authorization", b"Bearer alice-key")
 

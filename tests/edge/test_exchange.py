@@ -11,10 +11,12 @@ import pytest
 
 from gateway.domain.model import Client
 from gateway.edge.calls import Asked
+from gateway.edge.endpoint import ALL
 from gateway.edge.exchange import Exchange, Leave
 from gateway.edge.reply import Answer
 from gateway.edge.strict import Message
-from tests.edge.fakes import ALICE, Line
+from tests.edge.fakes import Line
+from tests.edge.people import ALICE
 
 pytestmark = pytest.mark.anyio
 
@@ -26,7 +28,7 @@ ANSWER = Answer(200, b'{"jsonrpc":"2.0","id":7,"result":{}}')
 
 def _exchange(send: Any, version: str = "2026-07-28") -> Exchange:
     message = Message("tools/call", b"7", 7, {}, {})
-    asked = Asked(message, "", ALICE, Client(version), {})
+    asked = Asked(message, ALL, ALICE, Client(version), {})
     return Exchange(asked, send, can_stream=True, address="")
 
 

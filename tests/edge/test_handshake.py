@@ -61,10 +61,11 @@ async def test_initialize_is_one_entry_and_says_what_is_offered() -> None:
         alice.path = "/mcp/s/time"
         opened = await initialize(alice)
     assert opened.result["capabilities"] == {
-        "tools": {},
-        "prompts": {},
-        "resources": {},
+        "tools": {"listChanged": True},
+        "prompts": {"listChanged": True},
+        "resources": {"listChanged": True, "subscribe": True},
         "completions": {},
+        "logging": {},
     }
     assert opened.result["instructions"] == "Ask for the time politely."
     [call] = stand.pipeline.entered
@@ -113,9 +114,7 @@ async def test_ping_is_rated_and_answered() -> None:
     assert [call.method for call in stand.pipeline.rated] == ["notifications/initialized", "ping"]
 
 
-@pytest.mark.parametrize(
-    "method", ["nope", "server/discover", "logging/setLevel", "resources/subscribe", "tasks/get"]
-)
+@pytest.mark.parametrize("method", ["nope", "server/discover", "subscriptions/listen", "tasks/get"])
 async def test_what_is_not_offered_is_an_error_and_an_entry(method: str) -> None:
     stand = Stand()
     async with stand.open() as alice:
@@ -318,7 +317,7 @@ async def test_a_cancellation_stops_the_request_of_its_own_session_only() -> Non
 
 
 async def test_a_lost_connection_does_not_cancel_in_this_era() -> None:
-    impatient = Settings(watch_after_s=0.0, liveness_period_s=0.01)
+    impatient = Settings(watch_after_s=0.0)
     stand, gate = Stand(settings=impatient), _Gate()
     stand.pipeline.upstream = gate
     async with stand.open() as alice:

@@ -10,7 +10,8 @@ import pytest
 
 from gateway.domain.refusal import BY_ID, Refused
 from gateway.edge.house import Settings
-from tests.edge.fakes import ALICE, Knocker, Line, Response, Stand, modern
+from tests.edge.fakes import Knocker, Line, Response, Stand, modern
+from tests.edge.people import ALICE
 
 pytestmark = pytest.mark.anyio
 
@@ -173,12 +174,12 @@ async def test_the_newest_era_knows_only_post(method: str) -> None:
     assert answer.headers["allow"] == "POST"
 
 
-@pytest.mark.parametrize("method", ["GET", "OPTIONS", "PUT"])
-async def test_the_older_era_has_no_stream_to_get(method: str) -> None:
+@pytest.mark.parametrize("method", ["OPTIONS", "PUT"])
+async def test_the_older_era_knows_no_other_verbs(method: str) -> None:
     async with Stand().open() as alice:
         answer = await alice.raw(b"", alice.headers(), method=method)
     assert answer.status == 405
-    assert answer.headers["allow"] == "POST, DELETE"
+    assert answer.headers["allow"] == "GET, POST, DELETE"
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE", "OPTIONS"])
@@ -188,7 +189,13 @@ async def test_no_verb_is_a_way_in_without_a_credential(method: str) -> None:
     assert answer.status == 401
 
 
-@pytest.mark.parametrize("path", ["/", "/mcp/", "/mcp/x", "/MCP", "/mcp/t/x", "/admin", "//mcp"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/", "/mcp/", "/mcp/x", "/MCP", "/mcp/t", "/mcp/u/x", "/admin", "//mcp"),
+        *("/token", "/token/", "/token/x", "/token/metrics", "/token/token/mcp", "/mcp/token"),
+    ],
+)
 async def test_there_is_nothing_anywhere_else(path: str) -> None:
     async with Stand().open() as alice:
         alice.path = path

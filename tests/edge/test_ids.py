@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from gateway.edge.ids import new_call_id
-from tests.edge.fakes import NOW_US
+from tests.edge.people import NOW_US
 
 
 def test_a_call_id_has_26_characters_of_crockford_base32() -> None:

@@ -167,7 +167,13 @@ async def test_discover_offers_what_there_is_and_no_more() -> None:
     async with stand.open() as alice:
         said = (await alice.ask("server/discover")).result
     assert said["supportedVersions"] == ["2026-07-28"]
-    assert said["capabilities"] == {"tools": {}, "prompts": {}, "resources": {}, "completions": {}}
+    assert said["capabilities"] == {
+        "tools": {"listChanged": True},
+        "prompts": {"listChanged": True},
+        "resources": {"listChanged": True, "subscribe": True},
+        "completions": {},
+        "logging": {},
+    }
     assert "instructions" not in said
     assert [call.kind for call in stand.pipeline.entered] == [Kind.SERVER]
 

@@ -11,12 +11,14 @@ import pytest
 from gateway.domain.model import Act, Call, CallClass, Client, Kind, Principal
 from gateway.domain.refusal import Refused
 from gateway.edge.calls import Asked, Place, read_meta, to_call
+from gateway.edge.endpoint import ALL, Endpoint, Span
 from gateway.edge.ids import new_call_id
 from gateway.edge.methods import METHODS, Era, find_method
 from gateway.edge.strict import parse
-from tests.edge.fakes import ALICE, BASIC, BOB, NOW_US, FakeSnapshot, catalogue
+from tests.edge.fakes import BASIC, FakeSnapshot, catalogue
+from tests.edge.people import ALICE, BOB, NOW_US
 
-PLACE = Place(catalogue(BASIC), FakeSnapshot())
+PLACE = Place(catalogue(BASIC), FakeSnapshot(), {})
 
 
 def _call(
@@ -24,7 +26,8 @@ def _call(
 ) -> Call:
     body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
     message = parse(body)
-    asked = Asked(message, server, principal, Client(), read_meta(message))
+    endpoint = Endpoint(Span.SERVER, server) if server else ALL
+    asked = Asked(message, endpoint, principal, Client(), read_meta(message))
     row = find_method(method, modern=METHODS[method].era is not Era.HANDSHAKE, notifies=False)
     return to_call(asked, row, PLACE, new_call_id(NOW_US))
 
@@ -51,10 +54,11 @@ def test_a_method_that_is_not_in_the_table_is_refused(method: str) -> None:
         ("initialize", True),
         ("ping", True),
         ("server/discover", False),
-        ("subscriptions/listen", True),
-        ("resources/subscribe", False),
-        ("logging/setLevel", False),
-        ("tasks/get", True),
+        ("subscriptions/listen", False),
+        ("resources/subscribe", True),
+        ("resources/unsubscribe", True),
+        ("logging/setLevel", True),
+        ("tasks/list", True),
         ("sampling/createMessage", True),
         ("notifications/cancelled", True),
     ],
@@ -73,7 +77,11 @@ def test_a_request_without_an_id_is_no_way_around_an_answer() -> None:
 
 def test_what_has_an_effect_is_written_in_full() -> None:
     full = {name for name, row in METHODS.items() if row.offered and row.weight is CallClass.FULL}
-    assert full == {"tools/call", "prompts/get", "resources/read", "completion/complete"}
+    assert full == {
+        *("tools/call", "prompts/get", "resources/read", "completion/complete"),
+        *("subscriptions/listen", "resources/subscribe"),
+        *("tasks/get", "tasks/update", "tasks/cancel"),
+    }
 
 
 def test_a_wire_name_becomes_the_name_the_server_knows() -> None:

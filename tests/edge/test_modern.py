@@ -195,7 +195,7 @@ async def test_an_incomplete_envelope_is_refused(meta: Any) -> None:
 
 @pytest.mark.parametrize(
     "method",
-    ["nope", "ping", "initialize", "subscriptions/listen", "tasks/get", "logging/setLevel"],
+    ["nope", "ping", "initialize", "resources/subscribe", "tasks/list", "logging/setLevel"],
 )
 async def test_a_method_that_is_not_offered_is_404_and_an_entry(method: str) -> None:
     stand = Stand()

@@ -21,7 +21,7 @@ from gateway.domain.model import (
 )
 from gateway.domain.refusal import Refused
 from gateway.edge.reply import Identification, final_result, result_frame
-from tests.edge.fakes import ALICE
+from tests.edge.people import ALICE
 
 OWN = Identification.of("9.9")
 SERVER_INFO = "io.modelcontextprotocol/serverInfo"

@@ -5,12 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
+from gateway.domain.model import Client
 from gateway.domain.refusal import BY_ID, Refused
+from gateway.edge.endpoint import ALL
 from gateway.edge.house import Settings
+from gateway.edge.sessions import Sessions, begin, owner_of
 from tests.edge.fakes import Knocker, Stand
 from tests.edge.older import initialize, session
+from tests.edge.people import ALICE
 
 pytestmark = pytest.mark.anyio
 
@@ -54,3 +59,50 @@ async def test_what_a_client_says_of_itself_is_bounded(member: str) -> None:
     assert answer.error["code"] == -32602
     assert "8192" in answer.error["message"]
     assert "mcp-session-id" not in answer.headers
+
+
+# -- sessions that nobody uses --------------------------------------------------------------------
+
+OWNER = owner_of(ALICE, ALL)
+
+
+def _opened(sessions: Sessions, at_s: float) -> None:
+    with sessions.slot(OWNER, at_s) as slot:
+        sessions.open(slot, "one", Client(), at_s)
+
+
+async def test_a_session_is_forgotten_once_it_was_idle_and_never_while_it_works() -> None:
+    sessions = Sessions(idle_s=10.0, max_per_principal=1)
+    _opened(sessions, 0.0)
+    found = sessions.find("one", OWNER, 9.0)
+    begin(found, 7, None)
+    assert sessions.forgotten(100.0) == []
+    found.in_flight.clear()
+    assert sessions.forgotten(19.0) == []
+    assert sessions.forgotten(19.1) == [found]
+    assert sessions.forgotten(19.2) == []
+    with pytest.raises(Refused):
+        sessions.find("one", OWNER, 19.2)
+    _opened(sessions, 19.2)  # in the room of the other
+
+
+@pytest.mark.parametrize("how", ["asked for", "in the way"])
+async def test_a_session_that_was_found_idle_is_told_to_whoever_tidies_up(how: str) -> None:
+    sessions = Sessions(idle_s=10.0, max_per_principal=1)
+    _opened(sessions, 0.0)
+    if how == "asked for":
+        with pytest.raises(Refused):
+            sessions.find("one", OWNER, 11.0)
+    else:
+        _opened(sessions, 11.0)
+    assert [session.used_s for session in sessions.forgotten(11.0)] == [0.0]
+
+
+async def test_the_sdk_forgets_the_sessions_that_we_forget() -> None:
+    stand = Stand(settings=Settings(session_idle_s=0.01))
+    async with stand.open() as alice:
+        assert (await initialize(alice)).status == 200
+        kept_by_sdk = stand.border._sdk._transport._server_instances
+        with anyio.fail_after(5):
+            while kept_by_sdk:
+                await anyio.lowlevel.checkpoint()

@@ -32,6 +32,7 @@ class GatewayProcess:
 
     config: Path
     environ: Mapping[str, str] = field(default_factory=dict)
+    options: tuple[str, ...] = ()  # of `serve`
     lines: list[dict[str, Any]] = field(default_factory=list)
     url: str = ""
     process: subprocess.Popen[bytes] = field(init=False)
@@ -40,7 +41,15 @@ class GatewayProcess:
 
     def start(self) -> GatewayProcess:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "gateway.cli", "serve", "--config", str(self.config)],
+            [
+                sys.executable,
+                "-m",
+                "gateway.cli",
+                "serve",
+                "--config",
+                str(self.config),
+                *self.options,
+            ],
             cwd=ROOT,
             env={**os.environ, "CH_KEY": KEY, **self.environ},
             stdin=subprocess.DEVNULL,
@@ -91,8 +100,10 @@ class GatewayProcess:
 
 
 @contextmanager
-def gateway(config: Path, environ: Mapping[str, str] | None = None) -> Iterator[GatewayProcess]:
-    running = GatewayProcess(config, environ or {}).start()
+def gateway(
+    config: Path, environ: Mapping[str, str] | None = None, options: tuple[str, ...] = ()
+) -> Iterator[GatewayProcess]:
+    running = GatewayProcess(config, environ or {}, options).start()
     try:
         yield running
     finally:

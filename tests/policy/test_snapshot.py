@@ -152,9 +152,29 @@ def test_a_uri_that_its_server_may_read_otherwise_is_denied(
     assert decision.visible is (expected is ALLOW)
 
 
-def test_roles_that_a_credential_carries_give_no_rights_by_themselves(policy: Snapshot) -> None:
-    who = Principal("default", "stranger", roles=frozenset({"r"}))
-    assert policy.decide(call_of(who, "tool/s/get_a"), NOON_US).verdict is DENY
+def test_a_role_that_a_credential_proves_counts_for_it_alone() -> None:
+    policy = snapshot_of("p, r, default, tool/s/*, call, -, allow\ng, other, s, default")
+    definition = defined("tool/s/get_a")
+    bare = Principal("default", "corp/alice")
+    proved = Principal("default", "corp/alice", roles=frozenset({"r"}))
+    for who, verdict, seen in ((bare, DENY, ()), (proved, ALLOW, (definition,)), (bare, DENY, ())):
+        assert policy.decide(call_of(who, "tool/s/get_a"), NOON_US).verdict is verdict
+        assert policy.visible(who, (definition,)) == seen
+    elsewhere = replace(proved, tenant="acme")
+    assert policy.decide(call_of(elsewhere, "tool/s/get_a"), NOON_US).verdict is DENY
+    assert policy.rights(bare) != policy.rights(proved)
+
+
+def test_a_role_that_a_credential_proves_does_not_show_what_another_role_sees() -> None:
+    policy = snapshot_of("p, r, default, tool/s/*, call, -, allow")
+    as_other = Principal("default", "other", roles=frozenset({"r"}))
+    assert policy.visible_to_role(as_other, (defined("tool/s/get_a"),)) == ()
+
+
+def test_nobody_who_is_called_like_a_role_has_rights_by_what_a_token_says() -> None:
+    policy = snapshot_of("p, r, default, tool/s/*, call, -, allow\ng, bot, corp/r, default")
+    who = Principal("default", "corp/r", roles=frozenset({"r"}))
+    assert policy.decide(call_of(who, "tool/s/t"), NOON_US).verdict is DENY
 
 
 def test_the_discoverer_lists_everything_whatever_the_rules_say() -> None:
@@ -317,7 +337,8 @@ def test_views_of_ever_new_subjects_are_bounded_and_shared(
 
 def test_agents_with_the_same_roles_share_one_view() -> None:
     policy = snapshot_of(RULES, CONDITIONS, HELD)
-    assert policy._view("bot", "default") is policy._view("twin", "default")
+    nothing = frozenset[str]()
+    assert policy._view("bot", "default", nothing) is policy._view("twin", "default", nothing)
 
 
 def test_a_swap_changes_the_next_decision_and_gives_back_the_old_policy() -> None:

@@ -1,6 +1,8 @@
 """A stdio MCP server whose lists are read anew from a file each time: tests change what it says.
 
-python shelf.py definitions.json        {"tools": [...], "instructions": "..."}
+python shelf.py definitions.json [calls]        {"tools": [...], "instructions": "..."}
+
+Each call is a line in the file *calls*.
 """
 
 import json
@@ -25,6 +27,9 @@ def result_of(method: str, params: dict[str, Any]) -> dict[str, Any]:
         }
         return introduction | ({"instructions": instructions} if instructions else {})
     if method == "tools/call":
+        if len(sys.argv) > 2:
+            with Path(sys.argv[2]).open("a") as calls:
+                calls.write(params["name"] + "\n")
         said = json.dumps(params.get("arguments", {}))
         text = "\x1b[2Jyou said " + said  # a terminal would clear its screen
         return {"content": [{"type": "text", "text": text}], "isError": params["name"] == "fail"}

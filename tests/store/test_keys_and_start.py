@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.audit.rotation import Keys
 from gateway.store import engine, keys, recovery
 from gateway.store.writer import unseal
 from tests.store.world import RESULT, World
@@ -80,13 +81,13 @@ async def test_a_log_shorter_than_the_published_one_is_not_taken_up(tmp_path: Pa
         recovery.remember(keys_dir, note, frontier)
     with engine.reading(world.path) as connection:
         head = recovery.read_tail(connection).frontier
-        recovery.check_remembered(connection, keys_dir, world.vkey, head)
+        recovery.check_remembered(connection, keys_dir, Keys(world.vkey), head)
     world.path.write_bytes(before[0])
     _wal(world).write_bytes(before[1])
     with engine.reading(world.path) as connection:
         head = recovery.read_tail(connection).frontier
         with pytest.raises(recovery.LogShortened, match="3 were published"):
-            recovery.check_remembered(connection, keys_dir, world.vkey, head)
+            recovery.check_remembered(connection, keys_dir, Keys(world.vkey), head)
 
 
 def _wal(world: World) -> Path:

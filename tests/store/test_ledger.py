@@ -8,7 +8,7 @@ import pytest
 from gateway.audit import entry as entries
 from gateway.domain import refusal as no
 from gateway.domain.budget import Limits
-from gateway.domain.model import Approval, Decision, Outcome, Status, Verdict
+from gateway.domain.model import Act, Amounts, Approval, Decision, Outcome, Status, Verdict
 from gateway.domain.rate import Rate
 from gateway.domain.refusal import Refused
 from gateway.store import engine
@@ -228,3 +228,20 @@ async def test_the_counters_entry_states_what_a_fold_from_the_beginning_gives(
     tail = world.build()
     assert tail.purses.canonical(at_us) == live
     assert tail.state_leaf == 11
+
+
+async def test_a_subscription_is_held_to_its_rate_and_to_no_budget(world: World) -> None:
+    one = {("calls", "day"): 1, ("tokens", "day"): 1}
+    world.limits = (None, None, Limits(rate=Rate.parse("2/hour"), budgets=one), None)
+    async with world.open():
+        for _ in range(2):
+            call = world.call(act=Act.SUBSCRIBE, params={"uri": b'"' + b"x" * 100 + b'"'})
+            permit = await world.ledger.admit(call, world.allow())
+            outcome = Outcome(Status.CANCELLED, received_bytes=1_000_000, count=7)
+            settlement = await world.ledger.settle(permit, outcome)
+            assert (permit.held, settlement.charged) == (Amounts(), Amounts())
+        with pytest.raises(Refused) as refused:
+            await world.ledger.admit(world.call(act=Act.SUBSCRIBE), world.allow())
+    assert refused.value.refusal is no.RATE_LIMITED
+    outcomes = [entry for entry in world.stored() if isinstance(entry, entries.Outcome)]
+    assert [entry.count for entry in outcomes] == [7, 7]

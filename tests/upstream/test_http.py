@@ -282,13 +282,21 @@ class OneCallPerConnection(threading.Thread):
             for _ in range(2):
                 connection, _ = self._listener.accept()
                 with connection:
-                    text = connection.recv(65_536)
-                    self.requests += 1
-                    request_id = text.split(b'"id":')[1].split(b",")[0]
-                    body = b'{"jsonrpc":"2.0","id":' + request_id + b',"result":{}}'
-                    connection.sendall(http_response(body))
+                    while not self._answer(connection):
+                        pass
                     self.close_now.wait(5)
                 self.closed.set()
+
+    def _answer(self, connection: socket.socket) -> bool:
+        """Whether it was a call."""
+        text = connection.recv(65_536)
+        request_id = text.split(b'"id":')[1].split(b",")[0]
+        body = b'{"jsonrpc":"2.0","id":' + request_id + b',"result":'
+        body += b'{"supportedVersions":["2026-07-28"]}}'
+        connection.sendall(http_response(body))
+        is_call = b"server/discover" not in text
+        self.requests += is_call
+        return is_call
 
 
 async def test_a_connection_that_the_server_closed_meanwhile_is_not_used() -> None:

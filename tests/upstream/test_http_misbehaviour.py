@@ -19,6 +19,7 @@ from tests.fakes import (
     http_response,
     http_spec,
     make_call,
+    make_definition,
 )
 
 pytestmark = pytest.mark.anyio
@@ -329,8 +330,9 @@ async def test_a_fault_of_ours_ends_as_unknown_so_that_the_call_settles(
     def fault(*_: object) -> bytes:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("gateway.upstream.http.routing_lines", fault)
+    monkeypatch.setattr("gateway.upstream.modern.param_lines", fault)
+    call = make_call(definition=make_definition(b"{}"))
     async with FakeUpstream() as server, border(http_spec(server.url)) as house:
-        assert (await house.call()).status is Status.UNKNOWN
+        assert (await house.call(call)).status is Status.UNKNOWN
         assert len(house.events("upstream_fault")) == 1
     assert server.asked == []

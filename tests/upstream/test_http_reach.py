@@ -1,11 +1,14 @@
 """Upstreams that are not there, must not be reached, come, go, and have credentials."""
 
 import asyncio
+import socket
 
 import anyio
 import pytest
 
 from gateway.domain.model import Status
+from gateway.upstream.fetch import parse_target
+from gateway.upstream.pool import ConnectionPool
 from gateway.upstream.spec import HttpTransport, ServerSpec
 from tests.fakes import (
     Asked,
@@ -99,3 +102,14 @@ async def test_the_credential_is_in_no_log_line_and_no_representation() -> None:
             text = repr(house.logged) + repr(spec)
     assert "of-the-gateway" not in text
     assert "hunter2" not in text
+
+
+async def test_a_peer_that_vanished_is_found_out_by_the_kernel() -> None:
+    async with FakeUpstream() as server:
+        target = parse_target(server.url, allow_private=True, carries_secret=False)
+        pool = ConnectionPool(target, 1, None)
+        connection = await pool.open(asyncio.get_running_loop().time() + 5)
+        peer = connection._transport.get_extra_info("socket")
+        assert peer.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 30
+        pool.close()

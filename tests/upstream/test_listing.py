@@ -54,7 +54,10 @@ async def test_everything_is_listed_raw_and_page_by_page() -> None:
         "resources/list": {"resources": [{"uri": "file:///x", "name": "x"}], "nextCursor": None},
         "resources/templates/list": {"resourceTemplates": [{"uriTemplate": "f:///{p}"}]},
     }
-    async with FakeUpstream(server_with(lists)) as server, border(http_spec(server.url)) as house:
+    async with (
+        FakeUpstream(server_with(lists), introduces=True) as server,
+        border(http_spec(server.url)) as house,
+    ):
         listing = await house.upstreams.list_definitions("fake")
     assert [(entry.kind, entry.name, entry.fault) for entry in listing.definitions] == [
         (Kind.TOOL, "a", ""),
@@ -75,7 +78,10 @@ async def test_everything_is_listed_raw_and_page_by_page() -> None:
 async def test_only_what_the_server_says_it_has_is_asked_for() -> None:
     lists: dict[str, Any] = {"tools/list": {"tools": []}}
     behave = server_with(lists, {"tools": {}, "extensions": [1]})
-    async with FakeUpstream(behave) as server, border(http_spec(server.url)) as house:
+    async with (
+        FakeUpstream(behave, introduces=True) as server,
+        border(http_spec(server.url)) as house,
+    ):
         await house.upstreams.list_definitions("fake")
     assert [asked.body["method"] for asked in server.asked] == ["server/discover", "tools/list"]
 
@@ -83,7 +89,10 @@ async def test_only_what_the_server_says_it_has_is_asked_for() -> None:
 async def test_a_server_without_discover_is_listed_all_the_same() -> None:
     lists: dict[str, Any] = {"server/discover": -32601, "tools/list": {"tools": [{"name": "a"}]}}
     behave = server_with(lists)
-    async with FakeUpstream(behave) as server, border(http_spec(server.url)) as house:
+    async with (
+        FakeUpstream(behave, introduces=True) as server,
+        border(http_spec(server.url)) as house,
+    ):
         listing = await house.upstreams.list_definitions("fake")
     assert [entry.name for entry in listing.definitions] == ["a"]
 
@@ -102,7 +111,10 @@ BROKEN_ENTRIES = {
 async def test_a_broken_entry_is_reported_and_costs_nobody_else(entry: bytes) -> None:
     page = b'{"tools":[{"name":"a"},%b,{"name":"b"}]}' % entry
     behave = server_with({"tools/list": page}, {"tools": {}})
-    async with FakeUpstream(behave) as server, border(http_spec(server.url)) as house:
+    async with (
+        FakeUpstream(behave, introduces=True) as server,
+        border(http_spec(server.url)) as house,
+    ):
         listing = await house.upstreams.list_definitions("fake")
     assert [e.name for e in listing.definitions if not e.fault] == ["a", "b"]
     (broken,) = [e for e in listing.definitions if e.fault]
@@ -117,7 +129,10 @@ async def test_a_name_too_long_to_be_called_has_no_definition() -> None:
         "prompts/list": {"prompts": [{"name": "p" * 129}]},
         "resources/list": {"resources": [{"uri": uri, "name": "x"}]},
     }
-    async with FakeUpstream(server_with(lists)) as server, border(http_spec(server.url)) as house:
+    async with (
+        FakeUpstream(server_with(lists), introduces=True) as server,
+        border(http_spec(server.url)) as house,
+    ):
         listing = await house.upstreams.list_definitions("fake")
     named = {entry.name: entry.fault for entry in listing.definitions if entry.name}
     assert named == {"t" * 128: "", uri: ""}
@@ -128,7 +143,10 @@ async def test_a_name_too_long_to_be_called_has_no_definition() -> None:
 async def test_an_enormous_definition_is_a_fault_of_its_own() -> None:
     page = {"tools": [{"name": "a", "description": "x" * 300_000}, {"name": "b"}]}
     behave = server_with({"tools/list": page}, {"tools": {}})
-    async with FakeUpstream(behave) as server, border(http_spec(server.url)) as house:
+    async with (
+        FakeUpstream(behave, introduces=True) as server,
+        border(http_spec(server.url)) as house,
+    ):
         listing = await house.upstreams.list_definitions("fake")
     by_name = {entry.name: entry for entry in listing.definitions}
     assert "bytes" in by_name["a"].fault
@@ -139,7 +157,10 @@ async def test_an_enormous_definition_is_a_fault_of_its_own() -> None:
 async def test_the_same_name_twice_is_a_fault_unless_it_is_the_same_entry() -> None:
     page = b'{"tools":[{"name":"a"},{"name":"b","v":1},{"name":"a"},{"name":"b","v":2}]}'
     behave = server_with({"tools/list": page}, {"tools": {}})
-    async with FakeUpstream(behave) as server, border(http_spec(server.url)) as house:
+    async with (
+        FakeUpstream(behave, introduces=True) as server,
+        border(http_spec(server.url)) as house,
+    ):
         listing = await house.upstreams.list_definitions("fake")
     faults = {entry.name: entry.fault for entry in listing.definitions}
     assert faults["a"] == ""
@@ -172,7 +193,10 @@ INCOMPLETE = {
 @pytest.mark.parametrize(("lists", "why"), INCOMPLETE.values(), ids=INCOMPLETE.keys())
 async def test_half_a_listing_is_none(lists: Any, why: str) -> None:
     behave = server_with({"tools/list": lists}, {"tools": {}})
-    async with FakeUpstream(behave) as server, border(http_spec(server.url)) as house:
+    async with (
+        FakeUpstream(behave, introduces=True) as server,
+        border(http_spec(server.url)) as house,
+    ):
         with pytest.raises(UpstreamFailed, match=why):
             await house.upstreams.list_definitions("fake")
 
@@ -180,7 +204,7 @@ async def test_half_a_listing_is_none(lists: Any, why: str) -> None:
 async def test_a_page_that_is_too_large_ends_the_listing() -> None:
     page = {"tools": [{"name": "a", "description": "x" * 50_000}]}
     behave = server_with({"tools/list": page}, {"tools": {}})
-    async with FakeUpstream(behave) as server:
+    async with FakeUpstream(behave, introduces=True) as server:
         spec = http_spec(server.url, max_result_bytes=20_000)
         async with border(spec) as house:
             with pytest.raises(UpstreamFailed) as failed:
@@ -196,7 +220,7 @@ async def test_all_pages_together_have_one_deadline() -> None:
             await anyio.sleep(0.03)
             await asked.answer(endless(asked.params.get("cursor")))
 
-    async with FakeUpstream(behave) as server:
+    async with FakeUpstream(behave, introduces=True) as server:
         spec = http_spec(server.url, listing_timeout_s=0.2)
         async with border(spec) as house:
             with anyio.fail_after(1), pytest.raises(UpstreamFailed) as failed:
@@ -238,7 +262,10 @@ async def test_a_lost_subscription_is_opened_again_and_counts_as_a_change(
         if listens > 1:
             await asked.reader.read()
 
-    async with FakeUpstream(behave) as server, border(http_spec(server.url)) as house:
+    async with (
+        FakeUpstream(behave, introduces=True) as server,
+        border(http_spec(server.url)) as house,
+    ):
         house.upstreams.on_list_changed(told.append)
         await house.upstreams.list_definitions("fake")
         await eventually(lambda: listens == 1)
@@ -253,7 +280,10 @@ async def test_a_server_that_cannot_be_listened_to_is_not_asked_again_and_again(
 ) -> None:
     monkeypatch.setattr("gateway.upstream.listen.PAUSE_FIRST_S", 0.001)
     behave = server_with({"tools/list": {"tools": []}}, LISTENING)
-    async with FakeUpstream(behave) as server, border(http_spec(server.url)) as house:
+    async with (
+        FakeUpstream(behave, introduces=True) as server,
+        border(http_spec(server.url)) as house,
+    ):
         await house.upstreams.list_definitions("fake")
         await eventually(lambda: len(server.asked) == 3)
         for _ in range(5):
@@ -276,8 +306,12 @@ async def test_a_subscription_takes_no_connection_from_the_calls() -> None:
             await server_with({"tools/list": {"tools": []}}, LISTENING)(asked)
 
     told: list[str] = []
-    async with FakeUpstream(behave) as server, border(http_spec(server.url)) as house:
+    async with (
+        FakeUpstream(behave, introduces=True) as server,
+        border(http_spec(server.url)) as house,
+    ):
         house.upstreams.on_list_changed(told.append)
         await house.upstreams.list_definitions("fake")
         await eventually(lambda: told == ["fake"])
-        assert house.upstreams.health()["fake"].connector == {"connections": 1, "listening": 1}
+        health = house.upstreams.health()["fake"].connector
+        assert (health["connections"], health["listening"]) == (1, 1)

@@ -298,6 +298,7 @@ async def test_the_child_holds_no_descriptor_of_the_gateway() -> None:
 
 async def test_a_lost_credential_means_that_nothing_is_started() -> None:
     spec = stdio("modern")
+    assert isinstance(spec.transport, StdioTransport)
     spec = replace(spec, transport=replace(spec.transport, auth_missing=True))
     async with border(spec) as house:
         assert (await house.call()).code == "credential_missing"

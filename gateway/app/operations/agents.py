@@ -218,7 +218,7 @@ def _agent(house: House, args: Args) -> Agent:
     for role in roles:
         if role in house.identity.agents or role == name:
             raise _agent_and_role(role)
-    if house.policies.current.roles.is_role(name, tenant):
+    if name in house.config.proved_roles or house.policies.current.roles.is_role(name, tenant):
         raise _agent_and_role(name)
     alike = [n for n in house.identity.agents if n != name and _flat(n) == _flat(name)]
     if alike:

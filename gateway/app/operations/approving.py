@@ -9,7 +9,13 @@ from typing import Any
 
 from gateway.app.house import House
 from gateway.app.operations.args import Args
-from gateway.app.operations.entering import Change, conflict, enter_all, unknown
+from gateway.app.operations.entering import (
+    Change,
+    conflict,
+    enter_all,
+    refuse_frozen,
+    unknown,
+)
 from gateway.app.operations.places import object_of, place_from
 from gateway.domain.arguments import BadSchema, compile_schema
 from gateway.domain.model import Approval, Kind
@@ -60,6 +66,7 @@ async def approve_server(house: House, author: str, given: Mapping[str, Any]) ->
 
 
 async def _take_in(house: House, author: str, approvals: Sequence[_Approval], reason: str) -> None:
+    refuse_frozen(house, "nothing is approved")
     registry = house.registry
     changes = [
         Change(

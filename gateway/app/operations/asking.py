@@ -25,7 +25,7 @@ from gateway.policy.explain import Explanation
 from gateway.policy.snapshot import Snapshot
 from gateway.store.pins import Place
 
-_USUAL_ACT: Mapping[Kind, Act] = {
+USUAL_ACT: Mapping[Kind, Act] = {
     Kind.TOOL: Act.CALL,
     Kind.RESOURCE: Act.READ,
     Kind.TEMPLATE: Act.READ,
@@ -78,7 +78,7 @@ class Answer:
 
 def ask(reading: Reading, snapshot: Snapshot, question: Question) -> Answer:
     """Raises: OperationRefused: no such agent, or the question makes no sense."""
-    call = _call(reading, question)
+    call = named_call(reading, question, _principal(reading, question.agent))
     return Answer(snapshot.explain(call, question.now_us), _stopped(reading, call))
 
 
@@ -93,14 +93,15 @@ def visible(reading: Reading, snapshot: Snapshot, agent: str) -> tuple[Definitio
     return snapshot.visible(principal, listed)
 
 
-def _call(reading: Reading, question: Question) -> Call:
+def named_call(reading: Reading, question: Question, principal: Principal) -> Call:
+    """The call that *question* asks about, by *principal*. Raises: OperationRefused."""
     catalogue = reading.registry.catalogue
     server, kind, name = wire_place(catalogue, question.object) or _object(question.object)
     known = catalogue.resource if kind is Kind.RESOURCE else None
     definition = known(server, name) if known else catalogue.find(server, kind, name)
     return Call(
         id="",
-        principal=_principal(reading, question.agent),
+        principal=principal,
         method="",
         kind=kind,
         server=server,
@@ -132,7 +133,7 @@ def _principal(reading: Reading, name: str) -> Principal:
     agent = reading.identity.agents.get(name)
     if agent is None:
         raise unknown("agent", name, "see: customhouse agent list")
-    return Principal(agent.tenant, agent.name, agent.team, frozenset(agent.roles))
+    return Principal(agent.tenant, agent.name, agent.team)
 
 
 def _object(text: str) -> Place:
@@ -152,7 +153,7 @@ def _object(text: str) -> Place:
 
 def _act(text: str, kind: Kind) -> Act:
     if not text:
-        return _USUAL_ACT[kind]
+        return USUAL_ACT[kind]
     try:
         return Act(text)
     except ValueError:

@@ -68,7 +68,6 @@ def _principal(house: House, name: str, author: str) -> Principal:
         tenant=agent.tenant,
         subject=agent.name,
         team=agent.team,
-        roles=frozenset(agent.roles),
         credential=f"operator {author}",
     )
 

@@ -35,7 +35,7 @@ async def enter(house: House, change: Change, apply: Callable[[], object]) -> No
         await _durable(house, change)
         apply()
 
-    await _to_the_end(entered())
+    await to_the_end(entered())
 
 
 async def enter_all(
@@ -53,10 +53,10 @@ async def enter_all(
             if end is not None:
                 raise end
 
-    await _to_the_end(entered())
+    await to_the_end(entered())
 
 
-async def _to_the_end(entering: Coroutine[Any, Any, None]) -> None:
+async def to_the_end(entering: Coroutine[Any, Any, None]) -> None:
     """A task of its own, because cancelling the asker's must not come between entry and effect."""
     task = asyncio.get_running_loop().create_task(entering)
     try:
@@ -85,6 +85,16 @@ def nothing() -> None:
 def conflict(what: str, why: str, fix: str) -> OperationRefused:
     """Somebody was there first."""
     return OperationRefused(what, why, fix, Exit.CONFLICT)
+
+
+def refuse_frozen(house: House, what: str) -> None:
+    """Raises: OperationRefused (conflict): the gateway runs frozen."""
+    if house.registry.only is not None:
+        raise conflict(
+            f"{what} while the gateway runs frozen",
+            "it was started with --frozen: it serves what stands in its lock file, and nothing else",
+            "start it without --frozen, approve, and write the lock anew: customhouse tool lock",
+        )
 
 
 def unknown(kind: str, name: str, fix: str) -> OperationRefused:

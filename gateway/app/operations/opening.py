@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from cryptography.exceptions import InvalidTag
 
 from gateway.audit import entry as entries
 from gateway.domain.operator import Exit, OperationRefused
+from gateway.store.keyring import payload_keys
 from gateway.store.keys import PAYLOAD_KEY, SECRET_BYTES
 from gateway.store.log import SALT_BYTES
 from gateway.store.trail import Trail
@@ -26,8 +28,11 @@ class Opened:
     problem: str = ""
 
 
-def payload_key(keys_dir: Path) -> bytes:
-    """The key that payloads are sealed with.
+Ring = tuple[bytes, ...]  # every key that payloads were ever sealed with, the newest first
+
+
+def payload_key(keys_dir: Path) -> Ring:
+    """The keys that payloads are sealed with.
 
     Raises: OperationRefused: this user may not read it, or it is not there.
     """
@@ -55,10 +60,10 @@ def payload_key(keys_dir: Path) -> bytes:
             "restore it from your backup",
             Exit.INVALID,
         )
-    return key
+    return tuple(payload_keys(keys_dir))
 
 
-def open_payload(trail: Trail, key: bytes, entry: entries.Entry) -> Opened | None:
+def open_payload(trail: Trail, ring: Ring, entry: entries.Entry) -> Opened | None:
     """What *entry* commits to; None when it commits to nothing."""
     of, commitment = _commitment(entry)
     if not commitment:
@@ -66,13 +71,20 @@ def open_payload(trail: Trail, key: bytes, entry: entries.Entry) -> Opened | Non
     stored = trail.payload(entry.i)
     if stored is None:
         return Opened(entry.i, of, problem="not kept: too large, erased, or past its time")
-    try:
-        payload = unseal(key, entry.i, *stored)
-    except InvalidTag:
+    payload = _unsealed(ring, entry.i, *stored)
+    if payload is None:
         return Opened(entry.i, of, problem="sealed with another key, or altered")
     if hashlib.sha256(payload).hexdigest() != commitment:
         return Opened(entry.i, of, problem="not what the entry commits to: it was altered")
     return Opened(entry.i, of, payload[SALT_BYTES:])
+
+
+def _unsealed(ring: Ring, leaf: int, nonce: bytes, sealed: bytes) -> bytes | None:
+    """The seal itself says which key it is: all others fail."""
+    for key in ring:
+        with suppress(InvalidTag):
+            return unseal(key, leaf, nonce, sealed)
+    return None
 
 
 def _commitment(entry: entries.Entry) -> tuple[str, str]:

@@ -1,11 +1,11 @@
-"""Whether the programs and modules of servers are where they will be looked for. Nothing is run."""
+"""Whether what the configuration names is there: programs, modules, servers. Nothing is run."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from importlib.machinery import PathFinder
 from pathlib import Path
 
@@ -22,6 +22,13 @@ def absent(config: Config) -> Iterator[str]:
             yield f"servers.{name}.command: there is no program {server.command[0]!a:.80}"
         if server.python and not _has_module(server, folder):
             yield f"servers.{name}.python: no module {server.python} is found from {folder}"
+
+
+def strays(config: Config, servers: Collection[str]) -> Iterator[str]:
+    """A sentence for each server that a toolset names, and that is neither declared nor registered."""
+    for name, toolset in config.toolsets.items():
+        for server in sorted(toolset.servers.difference(servers)):
+            yield f"toolsets.{name}.tools: there is no server {server}"
 
 
 def _has_program(server: Server, folder: Path) -> bool:

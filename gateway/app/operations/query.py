@@ -31,6 +31,7 @@ FIELDS: Final[Mapping[str, str]] = {
     "method": "method",
     "act": "act",
     "call": "call",
+    "parent": "parent",
     "rule": "rule",
     "policy": "policy",
     "what": "what",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 from gateway.app.operations import reading
@@ -28,28 +29,33 @@ _PSEUDONYMS = {
 _ONLY_IF_ASKED = ("open", "close")
 _OF_THE_OUTCOME = ("status", "code", "by")
 # Fields whose values stand in the entry as they are.
-_VERBATIM = ("call", "method", "what", "policy")
+_VERBATIM = ("call", "parent", "method", "what", "policy")
 
 
 def search(trail: Trail, query: Query, most: int) -> list[Row]:
     """At most *most* of the newest entries that fit, oldest first."""
-    found: list[Row] = []
+    found = [row for _, row in islice(matching(trail, query, trail.newest_first), most)]
+    found.reverse()
+    return found
+
+
+Read = Callable[[Slice], Iterator[entries.Entry]]
+
+
+def matching(trail: Trail, query: Query, read: Read) -> Iterator[tuple[entries.Entry, Row]]:
+    """Every entry that fits with its description, in the order in which *trail* reads them."""
     wanted = _slice(trail, query)
     if wanted is None:
-        return found
+        return
     early = [term for term in query.terms if term.field not in _OF_THE_OUTCOME]
     late = [term for term in query.terms if term.field in _OF_THE_OUTCOME]
-    for entry in trail.newest_first(wanted):
+    for entry in read(wanted):
         row = describe(entry, trail.name)
         if not _fits(row, early):
             continue
         row = _with_outcome(trail, entry, row)
         if _fits(row, late):
-            found.append(row)
-            if len(found) == most:
-                break
-    found.reverse()
-    return found
+            yield entry, row
 
 
 def with_rules(trail: Trail, rows: Sequence[Row]) -> list[Row]:

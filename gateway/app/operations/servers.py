@@ -10,7 +10,15 @@ from typing import Any
 
 from gateway.app.house import House
 from gateway.app.operations.args import Args
-from gateway.app.operations.entering import Change, conflict, enter, enter_all, nothing, unknown
+from gateway.app.operations.entering import (
+    Change,
+    conflict,
+    enter,
+    enter_all,
+    nothing,
+    refuse_frozen,
+    unknown,
+)
 from gateway.app.operations.places import object_of, pin_row
 from gateway.app.wiring import registered_server, server_spec, server_terms
 from gateway.domain.names import is_name, likenesses
@@ -33,6 +41,7 @@ async def add(house: House, author: str, given: Mapping[str, Any]) -> Any:
             f"{name!a:.60} is not a name for a server",
             "names are 1 to 32 of a-z, 0-9, _ and -, not beginning with _ or -",
         )
+    refuse_frozen(house, "no server is added")
     spec = json.dumps(dict(args.table("table")), sort_keys=True)
     server = registered_server(name, spec, house.config)
     _refuse_confusion(house, name, server.prefix)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from gateway.app.operations.entering import unknown
@@ -11,7 +12,9 @@ from gateway.app.operations.places import object_of, pin_row, place_of, wire_pla
 from gateway.app.operations.reading import Reading
 from gateway.config import Server
 from gateway.domain.budget import Budget, Limits
-from gateway.store.identity import DECLARED, REGISTERED, Key
+from gateway.domain.flags import flags, tools_by_name
+from gateway.domain.model import Kind
+from gateway.store.identity import DECLARED, REGISTERED, STAND_IN, Key
 from gateway.store.pins import Pin
 
 Row = dict[str, Any]
@@ -37,7 +40,8 @@ def key_rows(house: Reading, now_us: int) -> list[Row]:
 
     The secret of the latter is not looked up, so its id is the beginning that `key revoke` takes.
     """
-    stored = sorted(house.identity.keys.values(), key=lambda key: (key.agent, key.issued_at_us))
+    keys = (key for key in house.identity.keys.values() if key.origin != STAND_IN)
+    stored = sorted(keys, key=lambda key: (key.agent, key.issued_at_us))
     rows = [_key_row(key, now_us) for key in stored]
     for name, agent in sorted(house.config.agents.items()):
         if agent.key:
@@ -111,8 +115,29 @@ def find_pin(house: Reading, text: str) -> Pin:
 
 
 def definition_shown(house: Reading, pin: Pin) -> Row:
-    """One definition with its bodies, decoded."""
+    """One definition with its bodies, decoded, and what of it is flagged."""
+    (row,) = definitions_shown(house, [pin])
+    return row
+
+
+def definitions_shown(house: Reading, pins: Iterable[Pin]) -> list[Row]:
+    """The same for many."""
+    tools = tools_by_name(_tool_names(house))
+    return [_shown(house, pin, tools) for pin in pins]
+
+
+def _tool_names(house: Reading) -> Iterator[tuple[str, str]]:
+    for pin in house.registry.pins.values():
+        server, kind, name = pin.place
+        if kind is Kind.TOOL and server in house.servers and not pin.gone:
+            yield name, object_of(pin.place)
+            yield house.registry.wire_name(pin.place), object_of(pin.place)
+
+
+def _shown(house: Reading, pin: Pin, tools: Mapping[str, Sequence[str]]) -> Row:
     row = _definition_row(house, pin) | {"body": json.loads(pin.body)}
+    found = flags(pin.body, pin.approved_body, object_of(pin.place), tools)
+    row["flags"] = [flag.as_json() for flag in found]
     if pin.approved_body:
         row["approved_body"] = json.loads(pin.approved_body)
     definition = house.registry.catalogue.find(*pin.place)
@@ -137,6 +162,8 @@ def _definition_row(house: Reading, pin: Pin) -> Row:
 
 
 def _target(server: Server) -> str:
+    if server.openapi is not None:
+        return f"{server.url}, as {server.openapi.document.partition('?')[0]} has it"
     if server.url:
         return server.url.partition("?")[0]  # some put a secret behind it
     return f"python:{server.python}" if server.python else " ".join(server.command)

@@ -7,7 +7,18 @@ from types import MappingProxyType
 from typing import Any
 
 from gateway.app.house import House
-from gateway.app.operations import agents, approving, calls, keys, payloads, policy, servers
+from gateway.app.operations import (
+    agents,
+    approving,
+    calls,
+    erasing,
+    keys,
+    payloads,
+    policy,
+    rotating,
+    servers,
+    tokens,
+)
 
 Operation = Callable[[House, str, Mapping[str, Any]], Awaitable[Any]]
 """(house, author, arguments) -> what became of it, JSON-able. Raises: OperationRefused."""
@@ -22,6 +33,8 @@ OPERATIONS: Mapping[str, Operation] = MappingProxyType(
         "agent.enable": agents.enable,
         "key.issue": keys.issue,
         "key.revoke": keys.revoke,
+        "key.rotate": rotating.rotate,
+        "token.revoke": tokens.revoke,
         "server.add": servers.add,
         "server.remove": servers.remove,
         "server.restart": servers.restart,
@@ -34,6 +47,7 @@ OPERATIONS: Mapping[str, Operation] = MappingProxyType(
         "tool.call": calls.call,
         "policy.apply": policy.apply,
         "audit.payload_read": payloads.read,
+        "audit.erase": erasing.erase,
     }
 )
 

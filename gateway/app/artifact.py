@@ -1,0 +1,112 @@
+"""What a server is, as far as a lock can pin it down, and what a lock then lets through."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from gateway.config import Config, Server
+from gateway.config.sources.references import secret_argument
+from gateway.domain.lock import MAX_LOCK_BYTES, BadLock, Lock, read
+from gateway.domain.operator import Exit, OperationRefused
+from gateway.store.pins import Place
+from gateway.store.registry import Registry
+
+LOCK_SUFFIX, LOCK_NAME = ".lock", "customhouse.lock"
+MAX_TOLD = 20
+MAX_DOCUMENT_BYTES = 16_777_216
+_HIDDEN = "..."
+log = structlog.get_logger("customhouse.lock")
+
+
+def lock_file(config: Config) -> Path:
+    """Where the lock is: beside the configuration, called like it."""
+    return config.file.with_suffix(LOCK_SUFFIX) if config.file else Path(LOCK_NAME)
+
+
+def read_lock(file: Path) -> Lock:
+    """Raises: OperationRefused (invalid): it is not there, or not as `tool lock` wrote it."""
+    try:
+        with file.open("rb") as opened:
+            return read(opened.read(MAX_LOCK_BYTES + 1).decode())
+    except OSError as err:
+        raise _unusable(file, f"it cannot be read: {err.strerror}") from err
+    except (BadLock, UnicodeDecodeError) as err:
+        raise _unusable(file, str(err)) from err
+
+
+def artifact_digest(server: Server) -> str:
+    """What is started, connected to or served, as one digest.
+
+    Where it runs and its environment are not in it: they differ from machine to machine.
+    """
+    target: dict[str, Any] = {
+        "command": list(server.command),
+        "url": server.url,
+        "python": server.python,
+    }
+    if server.openapi is not None:
+        target["document"] = _document(server.openapi.document)
+        target["writes"] = server.openapi.writes
+    said = json.dumps(target, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(said.encode()).hexdigest()
+
+
+def artifact_shown(server: Server) -> str:
+    """The same for people; words that may be secrets are left out."""
+    if server.url:
+        return server.url.partition("?")[0]
+    if server.python:
+        return f"python:{server.python}"
+    shown: list[str] = []
+    for word in server.command:
+        before = shown[-1] if shown else ""
+        shown.append(_HIDDEN if secret_argument([before, word]) == 1 else word)
+    return shlex.join(shown)
+
+
+def frozen_to(lock: Lock, servers: Mapping[str, Server]) -> Mapping[Place, str]:
+    """What may be served of *servers* under *lock*: place -> digest."""
+    now = {name: artifact_digest(server) for name, server in servers.items()}
+    for name, digest in now.items():
+        locked = lock.servers.get(name)
+        if locked is None or locked.digest != digest:
+            why = "it is not in the lock" if locked is None else "it is not what the lock says"
+            log.warning("server_not_locked", server=name, why=why)
+    return lock.permitted(now)
+
+
+def tell_unlocked(registry: Registry) -> None:
+    """Say what is approved and not served, because it is not in the lock."""
+    unlocked = list(registry.unlocked())
+    for place, why in unlocked[:MAX_TOLD]:
+        log.warning("not_in_lock", server=place[0], kind=str(place[1]), name=place[2], why=why)
+    if len(unlocked) > MAX_TOLD:
+        log.warning("not_in_lock", more=len(unlocked) - MAX_TOLD)
+
+
+def _document(place: str) -> str:
+    """The digest of the document at a path; one that is fetched stands for itself."""
+    if place.startswith(("http://", "https://")):
+        return place
+    try:
+        with Path(place).open("rb") as opened:
+            body = opened.read(MAX_DOCUMENT_BYTES + 1)
+    except OSError:
+        return ""
+    return hashlib.sha256(body).hexdigest()
+
+
+def _unusable(file: Path, why: str) -> OperationRefused:
+    return OperationRefused(
+        f"{file} cannot be used",
+        why,
+        "write it anew from what is approved, and compare: customhouse tool lock",
+        Exit.INVALID,
+    )

@@ -1,0 +1,50 @@
+"""customhouse audit reopen: going on when the log cannot be."""
+
+from __future__ import annotations
+
+import click
+
+from gateway.cli.invocation import Invocation, changing, common
+from gateway.domain.operator import usage
+
+
+@click.command("reopen")
+@click.option("--accept-loss", is_flag=True, help="Say that you know what is lost.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@changing
+@common
+def reopen(on: Invocation, accept_loss: bool, yes: bool, reason: str) -> None:
+    """Start a new log that names the one which cannot be continued; no server may run.
+
+    For a log that is shorter than its remembered checkpoint (an old backup), or damaged, or whose
+    keys are lost. The old one is kept, read-only. Agents, keys, servers and approvals that were made
+    by command are not taken over: nobody can say which of them were withdrawn in what was lost.
+    """
+    if not accept_loss:
+        raise usage(
+            "a log that begins anew proves nothing of what was lost",
+            "try your backup first; then: customhouse audit reopen --accept-loss",
+        )
+    from gateway.app.operations.reopening import loss
+    from gateway.app.operations.reopening import reopen as begin_anew
+    from gateway.cli.reach import alone
+
+    why, lost = alone(on.config, lambda _author: loss(on.config))
+    on.screen.note(f"why it does not open: {why}")
+    if lost is not None:
+        left = ", ".join(f"{count} {name}" for name, count in lost.left_behind.items() if count)
+        on.screen.note(f"the last that is known of it: {lost.last.size} entries of {lost.last.log}")
+        on.screen.note(f"not taken over: {left or 'nothing that can be read'}, what was spent")
+    on.confirm("Start a new log?", yes=yes)
+    done = alone(on.config, lambda author: begin_anew(on.config, author, reason))
+    if on.screen.as_json:
+        on.screen.value(done)
+        return
+    on.screen.line(f"log {done['log']} begins")
+    if done["aside"]:
+        on.screen.line(f"the old one is {on.config.data_dir / done['aside']}")
+        on.screen.note(
+            f"verify it: customhouse audit verify --copy {on.config.data_dir / done['aside']} "
+            f"--vkey {on.config.keys_dir}/log.vkey.ID"
+        )
+    on.screen.note("next: customhouse serve")

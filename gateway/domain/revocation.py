@@ -1,0 +1,18 @@
+"""Under which ids tokens are revoked: one by its own, or all that somebody has until then.
+
+token:corp/3f2a9c                          the token of issuer corp whose jti is 3f2a9c
+tokens:2bd806c97f0e00af1a1fc3328fa763a9    those of one subject, which is not named: what was
+                                           revoked stays so when the subject's name is erased
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+
+def one_token(issuer: str, jti: str) -> str:
+    return f"token:{issuer}/{jti}"
+
+
+def all_tokens(subject: str) -> str:
+    return f"tokens:{sha256(subject.encode()).hexdigest()[:32]}"

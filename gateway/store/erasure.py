@@ -1,0 +1,213 @@
+"""Destroying what lies beside entries: which rows are meant, and how no byte of them stays.
+
+Rows are emptied where they lie. SQLite zeroes what it deletes (secure_delete), but a deletion makes
+it move the neighbours, and what was moved can stay readable in the unused part of a page: the next
+erasure of such a neighbour would miss it. An emptied row moves nothing. Rows without anything in
+them are deleted later, where all that lies around them is empty as well.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.audit import entry as entries
+from gateway.store.identity import REGISTERED
+from gateway.store.writer import Effect
+
+PAYLOADS_AT_ONCE = 2_000  # emptied in one commit: callers wait for it
+ENTRIES_AT_ONCE = 200_000  # looked at in one step
+_MARGIN = 2_000  # empty rows kept before the first full one: more than lie on the pages beside it
+_EMPTY = "UPDATE payloads SET nonce = x'', sealed = x'' WHERE leaf = ?"
+_DELETE_EMPTY = "DELETE FROM payloads WHERE leaf < ? AND sealed = x''"
+_REWRITTEN = ("agents", "keys")
+
+Row = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Some of the payloads that are to go, and the leaf to go on from; -1: these were all."""
+
+    leaves: tuple[int, ...]
+    next_leaf: int = -1
+
+
+def empty_effects(leaves: Iterable[int]) -> list[Effect]:
+    """Destroy the payloads of these entries."""
+    return [(_EMPTY, (leaf,)) for leaf in leaves]
+
+
+def clear_effect(before: int) -> Effect:
+    """Delete rows that are empty, where no entry before *before* has a payload any more."""
+    return _DELETE_EMPTY, (before - _MARGIN,)
+
+
+def delete_agent(name: str) -> Effect:
+    return "DELETE FROM agents WHERE name = ?", (name,)
+
+
+def delete_key(key_id: str) -> Effect:
+    return "DELETE FROM keys WHERE id = ?", (key_id,)
+
+
+def delete_policy(version: str) -> Effect:
+    return "DELETE FROM policy_versions WHERE version = ?", (version,)
+
+
+def rows_of(connection: sqlite3.Connection, agent: str) -> tuple[list[Row], list[Row]]:
+    """The rows of *agent*, and those of its keys, as `gateway.store.backing.keep` takes them."""
+    agents = connection.execute("SELECT * FROM agents WHERE name = ?", (agent,)).fetchall()
+    keys = connection.execute("SELECT * FROM keys WHERE agent = ?", (agent,)).fetchall()
+    return agents, keys
+
+
+def is_dead(key: Row, now_us: int) -> bool:
+    """A key of the registry that opens nothing. The row of any other one says that it must not."""
+    _, _, _, origin, _, expires_us, revoked_us = key
+    return origin == REGISTERED and bool(revoked_us or (expires_us and expires_us <= now_us))
+
+
+def policies(connection: sqlite3.Connection) -> Iterator[tuple[str, bytes]]:
+    """Every stored version of the policy, with its files."""
+    return connection.execute("SELECT version, bundle FROM policy_versions")
+
+
+def of_call(connection: sqlite3.Connection, call_id: str, subject: str) -> Step | None:
+    """The payloads of one call, and the notes of changes about it (*subject*, a pseudonym).
+
+    None: there is no such call.
+    """
+    found = _leaves_of_call(connection, call_id)
+    if not found:
+        return None
+    if subject:
+        found |= {change.i for change in _changes(connection) if change.subject == subject}
+    return Step(_kept(connection, found))
+
+
+def of_subject(connection: sqlite3.Connection, who: str, first: int, end: int) -> Step:
+    """The payloads of what the subject *who* did, as itself or through others, in [first, end)."""
+    until = min(end, first + ENTRIES_AT_ONCE)
+    rows = connection.execute(
+        "SELECT idx, kind, call_id, body FROM entries"
+        " WHERE idx >= ? AND idx < ? AND instr(body, ?) > 0 ORDER BY idx",
+        (first, until, f'"{who}"'.encode()),
+    )
+    leaves: list[int] = []
+    for leaf, kind, call_id, body in rows:
+        if kind not in ("intent", "refused") or not _is_by(entries.decode(body), who):
+            continue
+        leaves += _kept(connection, _leaves_of_call(connection, call_id) | {leaf})
+        if len(leaves) >= PAYLOADS_AT_ONCE:
+            return Step(tuple(dict.fromkeys(leaves)), leaf + 1)
+    return Step(tuple(dict.fromkeys(leaves)), until if until < end else -1)
+
+
+def notes_about(connection: sqlite3.Connection, who: str, subjects: Sequence[str]) -> Step:
+    """Why something about *subjects* (pseudonyms), or about a call of *who*, was changed."""
+    calls = dict(
+        connection.execute("SELECT id, substr(name, 6) FROM pseudonyms WHERE name LIKE 'call/%'")
+    )
+    about = {
+        change.i
+        for change in _changes(connection)
+        if change.subject in subjects or _called(connection, calls.get(change.subject, ""), who)
+    }
+    return Step(_kept(connection, about))
+
+
+def before(connection: sqlite3.Connection, end: int) -> Step:
+    """Payloads of entries before *end*, the oldest first."""
+    rows = connection.execute(
+        "SELECT leaf FROM payloads WHERE leaf < ? AND sealed <> x'' ORDER BY leaf LIMIT ?",
+        (end, PAYLOADS_AT_ONCE),
+    ).fetchall()
+    leaves = tuple(int(leaf) for (leaf,) in rows)
+    return Step(leaves, leaves[-1] + 1 if len(leaves) == PAYLOADS_AT_ONCE else -1)
+
+
+def first_since(connection: sqlite3.Connection, at_us: int, size: int) -> int:
+    """The first entry that is not older than *at_us*; *size* when all are."""
+    row = connection.execute(
+        "SELECT COALESCE(MIN(idx), ?) FROM entries WHERE at >= ?", (size, at_us)
+    ).fetchone()
+    return int(row[0])
+
+
+def is_author(connection: sqlite3.Connection, who: str) -> bool:
+    """Whether *who* has ever changed anything here."""
+    return any(change.author == who for change in _changes(connection))
+
+
+def scrub(connection: sqlite3.Connection, *also: str) -> None:
+    """Leave nothing of deleted rows of administration, nor of erased names in their index.
+
+    Rows of agents and keys are few and were replaced again and again, so all of them are written
+    anew, as are those of the tables named in *also*.
+    """
+    connection.execute("PRAGMA temp_store=MEMORY")  # sorting an index must not spill names to disk
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for table in (*_REWRITTEN, *also):
+            rows = connection.execute(f"SELECT * FROM {table} ORDER BY 1").fetchall()  # noqa: S608
+            connection.execute(f"DELETE FROM {table}")  # noqa: S608 - tables named above
+            if not rows:
+                continue
+            marks = ",".join("?" * len(rows[0]))
+            connection.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)  # noqa: S608
+        connection.execute("REINDEX pseudonyms_by_name")
+    except sqlite3.Error:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def truncate(connection: sqlite3.Connection) -> bool:
+    """Empty the write-ahead log, where older states of pages lie.
+
+    False: somebody is reading an older state; nobody waits for that here.
+    """
+    connection.execute("PRAGMA busy_timeout=0")
+    try:
+        busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    finally:
+        connection.execute("PRAGMA busy_timeout=5000")
+    return not busy
+
+
+def _leaves_of_call(connection: sqlite3.Connection, call_id: str) -> set[int]:
+    rows = connection.execute(
+        "SELECT idx FROM entries WHERE call_id = ? AND call_id <> ''", (call_id,)
+    )
+    return {int(leaf) for (leaf,) in rows}
+
+
+def _kept(connection: sqlite3.Connection, leaves: Iterable[int]) -> tuple[int, ...]:
+    """Those of *leaves* that have a payload."""
+    query = "SELECT 1 FROM payloads WHERE leaf = ? AND sealed <> x''"
+    return tuple(leaf for leaf in sorted(leaves) if connection.execute(query, (leaf,)).fetchone())
+
+
+def _is_by(entry: entries.Entry, who: str) -> bool:
+    if isinstance(entry, entries.Intent):
+        return who == entry.who or who in entry.actors
+    return isinstance(entry, entries.Refused) and who == entry.who
+
+
+def _called(connection: sqlite3.Connection, call_id: str, who: str) -> bool:
+    rows = connection.execute(
+        "SELECT body FROM entries WHERE call_id = ? AND call_id <> '' ORDER BY idx LIMIT 1",
+        (call_id,),
+    )
+    return any(_is_by(entries.decode(body), who) for (body,) in rows)
+
+
+def _changes(connection: sqlite3.Connection) -> Iterator[entries.Change]:
+    rows = connection.execute("SELECT body FROM entries WHERE kind = 'change' ORDER BY idx")
+    for (body,) in rows:
+        entry = entries.decode(body)
+        if isinstance(entry, entries.Change):
+            yield entry

@@ -1,0 +1,92 @@
+"""Results that answer twice: of tools that only read, for callers with the same rights, for a while.
+
+A call that is answered from here crosses the border like every other: decided, held, entered. Only
+its request is not made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import OrderedDict
+from collections.abc import Callable
+from time import monotonic
+from typing import NamedTuple
+
+from gateway.domain.meter import bytes_within
+from gateway.domain.model import KEPT, Call, Outcome, Permit, Principal, Status
+
+MAX_KEPT_BYTES = 67_108_864
+MAX_ONE_BYTES = 1_048_576
+_OVERHEAD_BYTES = 512  # of one result, beside its bytes
+# What a caller may say beside the arguments and still be answered with what another one got.
+_HARMLESS_META = frozenset({"progressToken", "traceparent", "tracestate", "baggage"})
+
+
+class _Kept(NamedTuple):
+    result: bytes
+    until_s: float  # monotonic
+
+
+class KeptResults:
+    """Bounded by bytes, the longest unused go first. *rights*: equal for who may do the same."""
+
+    def __init__(self, rights: Callable[[Principal], str]) -> None:
+        self._rights = rights
+        self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
+        self._size_bytes = 0
+
+    def find(self, permit: Permit) -> Outcome | None:
+        """The outcome of an equal call of one with equal rights, when it is young enough."""
+        key = self._key(permit.call)
+        kept = self._kept.get(key) if key else None
+        if kept is None or kept.until_s <= monotonic():
+            return None
+        if len(kept.result) > bytes_within(permit.ceiling_tokens):
+            return None
+        self._kept.move_to_end(key)
+        return Outcome(Status.OK, kept.result, code=KEPT, received_bytes=len(kept.result))
+
+    def keep(self, call: Call, outcome: Outcome) -> None:
+        """Remember what came of *call*, if it may answer others."""
+        if outcome.status is not Status.OK or len(outcome.result) > MAX_ONE_BYTES:
+            return
+        key = self._key(call)
+        if not key or call.definition is None:
+            return
+        self._drop(key)
+        self._kept[key] = _Kept(outcome.result, monotonic() + call.definition.cache_s)
+        self._size_bytes += len(outcome.result) + _OVERHEAD_BYTES
+        while self._size_bytes > MAX_KEPT_BYTES:
+            self._drop(next(iter(self._kept)))
+
+    def forget(self) -> None:
+        """Drop everything: what was erased from the log must not be answered again."""
+        self._kept.clear()
+        self._size_bytes = 0
+
+    def _drop(self, key: bytes) -> None:
+        old = self._kept.pop(key, None)
+        if old is not None:
+            self._size_bytes -= len(old.result) + _OVERHEAD_BYTES
+
+    def _key(self, call: Call) -> bytes:
+        """b"" for a call that has to be made: its answer may depend on more than is in the key."""
+        definition = call.definition
+        if definition is None or not definition.cache_s or call.method != "tools/call":
+            return b""
+        if call.round != 1 or not call.params.keys() <= {"name", "arguments"}:
+            return b""
+        if not call.meta.keys() <= _HARMLESS_META:
+            return b""
+        arguments = json.dumps(call.arguments, sort_keys=True, separators=(",", ":"))
+        parts = (
+            call.server,
+            call.name,
+            definition.digest,
+            self._rights(call.principal),
+            call.client.version,
+            call.client.capabilities.hex(),
+            arguments,
+        )
+        return hashlib.sha256(json.dumps(parts).encode()).digest()

@@ -1,0 +1,100 @@
+"""Where one upstream is: the lines that every request to it begins with, and the kept connections."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import dataclass
+from urllib.parse import urljoin
+
+from gateway.upstream.connection import Carried, Connection
+from gateway.upstream.fetch import BadTarget, Target, parse_target, tls_context
+from gateway.upstream.pool import ConnectionPool
+from gateway.upstream.spec import HttpTransport
+from gateway.upstream.subscribe import MAX_FOLLOWED
+
+_FIELD_VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
+_ACCEPTS = {
+    "POST": ("Content-Type: application/json", "Accept: application/json, text/event-stream"),
+    "GET": ("Accept: text/event-stream",),
+    "DELETE": (),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Pools:
+    """The kept connections. A stream holds its own for an hour: calls shall not wait for it."""
+
+    calls: ConnectionPool
+    streams: ConnectionPool
+
+    def close(self) -> None:
+        """End every connection for good; what is on them fails."""
+        self.calls.close()
+        self.streams.close()
+
+
+class Origin:
+    """One scheme, host and port, and the credential for it. Raises, when made: BadTarget."""
+
+    def __init__(self, transport: HttpTransport) -> None:
+        secret = transport.auth_header_value
+        if secret and not _FIELD_VALUE.fullmatch(secret):
+            raise BadTarget("the credential has characters that a header cannot carry")
+        self._transport = transport
+        self._credential = (f"Authorization: {secret}",) if secret else ()
+        self.target = self._parse(transport.url)
+
+    async def connect(self) -> Pools:
+        """The pools, still empty. The certificates are read once, away from the loop."""
+        transport, tls = self._transport, None
+        if self.target.tls:
+            tls = await asyncio.to_thread(tls_context, transport.ca_file)
+        calls = ConnectionPool(self.target, transport.max_connections, tls)
+        return Pools(calls, ConnectionPool(self.target, MAX_FOLLOWED + 1, tls))
+
+    def head(self, method: str, path: str, *lines: str) -> bytes:
+        """The part of a head that is the same for every request of one kind, a line end at its end."""
+        fixed = (
+            f"{method} {path} HTTP/1.1",
+            f"Host: {self.target.host_header}",
+            "User-Agent: customhouse",
+            *_ACCEPTS[method],
+            "Accept-Encoding: identity",
+            *self._credential,
+            *lines,
+        )
+        return "\r\n".join([*fixed, ""]).encode("ascii")
+
+    def within(self, reference: str) -> str:
+        """The path of *reference*, a URL that the upstream named. Raises: BadTarget: it is elsewhere."""
+        there = self._parse(urljoin(self._transport.url, reference))
+        if (there.tls, there.host, there.port) != (
+            self.target.tls,
+            self.target.host,
+            self.target.port,
+        ):
+            raise BadTarget("it is of another origin than the configured URL")
+        return there.path
+
+    def _parse(self, url: str) -> Target:
+        transport = self._transport
+        return parse_target(
+            url,
+            allow_private=transport.allow_private,
+            carries_secret=bool(transport.auth_header_value),
+        )
+
+
+async def send(
+    pool: ConnectionPool, carried: Carried, request: bytes, deadline: float
+) -> Connection:
+    """Write *request* on a kept connection, or on a new one. Raises: UpstreamFailed."""
+    connection = pool.take() or await pool.open(deadline)
+    connection.send(carried, request)
+    return connection
+
+
+def with_body(head: bytes, body: bytes) -> bytes:
+    """A whole request, of a head without its last line."""
+    return b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body)
