@@ -17,6 +17,7 @@ import uvicorn
 import uvloop
 
 from gateway.app.artifact import tell_unlocked
+from gateway.app.ballast import Ballast
 from gateway.app.clock import wall_us
 from gateway.app.house import House, open_house
 from gateway.app.logs import configure_logs
@@ -31,7 +32,6 @@ from gateway.edge.house import LOOPBACK_HOSTS, LOOPBACK_ORIGINS, Settings
 from gateway.edge.house import House as EdgeHouse
 from gateway.edge.http import Border
 from gateway.edge.wire import OneWrite
-from gateway.store.engine import free_bytes
 
 if TYPE_CHECKING:
     from gateway.app.issuers import Issuing
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 DRAIN_S = 30
 FIRST_LOOK_S = 10.0
 TEND_S = 1.0
-MIN_FREE_BYTES = 256 * 1024 * 1024
 DRAIN, DISK = "drain", "disk"  # why the ledger is closed
 log = structlog.get_logger("customhouse.serve")
 
@@ -98,13 +97,15 @@ async def _working(house: House, listener: socket.socket) -> AsyncIterator[Borde
     issuing = _issuing(house, listener)
     edge = _border(house, issuing)
     house.reseal = edge.reseal
+    ballast = Ballast(house.config.data_dir)
+    await look_at_disk(house, ballast)
     socket_path = house.config.data_dir / admin.SOCKET
     try:
         async with asyncio.TaskGroup() as jobs:
             tasks = [
                 jobs.create_task(admin.serve(socket_path, desk.operate)),
                 jobs.create_task(house.publisher.run()),
-                jobs.create_task(_tend(house)),
+                jobs.create_task(tend(house, ballast)),
             ]
             if issuing is not None:
                 tasks.append(jobs.create_task(issuing.key_sets.run()))
@@ -215,13 +216,18 @@ def _reload_at_hup(desk: Administration, jobs: asyncio.TaskGroup) -> None:
     loop.add_signal_handler(signal.SIGHUP, lambda: jobs.create_task(reload()))
 
 
-async def _tend(house: House) -> None:
+async def tend(house: House, ballast: Ballast) -> None:
     """Once a second: write folded refusals, and look whether the disk has room for more calls."""
     while True:
+        await look_at_disk(house, ballast)
         await asyncio.sleep(TEND_S)
         if not house.ledger.log.closed:
             house.ledger.refusals.flush(house.ledger.log.stamp())
-        if free_bytes(house.config.data_dir) < MIN_FREE_BYTES:
-            house.ledger.closed_by[DISK] = no.DISK_LOW
-        else:
-            house.ledger.closed_by.pop(DISK, None)
+
+
+async def look_at_disk(house: House, ballast: Ballast) -> None:
+    """Admit calls, or none, as the disk has room."""
+    if await asyncio.to_thread(ballast.tend, full=house.writer.full):
+        house.ledger.closed_by.pop(DISK, None)
+    else:
+        house.ledger.closed_by[DISK] = no.DISK_LOW

@@ -85,6 +85,12 @@ class Border:
                 return
         connection.close()
 
+    def close(self) -> None:
+        """Let go of the connections that nobody uses."""
+        with self._lock:
+            while self._idle:
+                self._idle.pop().close()
+
     def _made(self) -> HTTPConnection:
         if self._scheme == "http":
             return HTTPConnection(self._host, self._port, timeout=CONNECT_S)

@@ -84,15 +84,16 @@ class Bridge:
         with self._writing:
             self._over = True
         self._session.end()
+        self._border.close()
 
     def _take(self, line: bytes) -> None:
         found = decoded(line)
         message: Message = found if isinstance(found, dict) else {}
-        if "id" in message and "method" in message:
-            self._begin(line, message)
-        elif message:
+        is_notification = "method" in message and "id" not in message
+        is_answer = "method" not in message and ("result" in message or "error" in message)
+        if is_notification or is_answer:
             self._tell(line, message)
-        else:  # the gateway says what is wrong with it
+        else:  # of what is no message, too, the gateway says what is wrong with it
             self._begin(line, message)
 
     # -- requests -----------------------------------------------------------------------------

@@ -38,6 +38,7 @@ COMMANDS = {
     "policy": Late("gateway.cli.policies:policy", "Who may do what: check, test, ask, apply."),
     "budget": Late("gateway.cli.budgets:budget", "What limits have left."),
     "bridge": Late("gateway.cli.bridge:bridge", "Speak MCP on standard input and output."),
+    "doctor": Late("gateway.cli.doctor:doctor", "Look at everything, and say what is wrong."),
     "audit": Late("gateway.cli.audit:audit", "Search, read and prove the log."),
 }
 

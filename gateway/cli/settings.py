@@ -55,6 +55,15 @@ def check(on: Invocation) -> None:
     end(Exit.INVALID if problems else Exit.YES)
 
 
+@config.command("schema")
+@common
+def schema(on: Invocation) -> None:
+    """The configuration file as JSON Schema (2020-12), for editors and checks."""
+    from gateway.config.schema import schema as of_file
+
+    on.screen.value(of_file())
+
+
 def _problems(on: Invocation, read: Config) -> Iterator[OperationRefused]:
     from gateway.app.operations.faults import told
     from gateway.config import ConfigError, agent_keys, check_exposure, resolve

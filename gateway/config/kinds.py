@@ -19,6 +19,8 @@ from gateway.domain.toolset import Toolset
 
 Parse = Callable[[Any], Any]
 """Raises: ValueError: one sentence that never repeats what may be a secret."""
+BOUNDS: dict[Parse, tuple[int, int]] = {}  # of the whole numbers that a kind takes
+PER_TOOL: dict[Parse, tuple[int, int]] = {}  # the same, where each tool may have its own
 
 
 class Unfit(ValueError):
@@ -69,6 +71,7 @@ def integer(lowest: int, highest: int) -> Parse:
             raise Unfit(f"expected a whole number from {lowest} to {highest}")
         return raw
 
+    BOUNDS[parse] = lowest, highest
     return parse
 
 
@@ -90,6 +93,7 @@ def per_tool(lowest: int, highest: int, otherwise: int) -> Parse:
         rows = [(text(glob), number(value)) for glob, value in raw.items()]
         return (*rows, ("*", otherwise))
 
+    PER_TOOL[parse] = lowest, highest
     return parse
 
 

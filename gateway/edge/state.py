@@ -111,7 +111,7 @@ class States:
         if not isinstance(token, str) or not token.startswith(_PREFIX):
             raise Refused(BAD_STATE)
         try:
-            sealed = _decode(token[len(_PREFIX) :])
+            sealed = unsealed(token[len(_PREFIX) :])
             nonce, sealed = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
             plain = self._cipher.decrypt(nonce, sealed, _bound_to(call))
         except (InvalidTag, ValueError):
@@ -140,7 +140,8 @@ def _canonical(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 
 
-def _decode(text: str) -> bytes:
+def unsealed(text: str) -> bytes:
+    """The bytes that base64url *text* stands for. Raises: ValueError: it is not their one spelling."""
     try:
         plain = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
     except (binascii.Error, ValueError):

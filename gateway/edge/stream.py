@@ -113,7 +113,7 @@ class Stream:
                 await self.hearing.box.wait()
             elif self._is_good(word):
                 await self._write(word)
-                self.count += 1
+                self.count += self.exchange.hears  # else it reached nobody
 
     def outcome(self) -> Outcome:
         status = Status.OK if self.is_over else Status.CANCELLED

@@ -11,7 +11,6 @@ is of a tool that the caller does not see any more is all the same: there is no 
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import os
 from dataclasses import replace
@@ -30,6 +29,7 @@ from gateway.domain.refusal import (
     Refused,
 )
 from gateway.edge.calls import Asked, Place, bad
+from gateway.edge.state import unsealed
 
 METHODS = frozenset({"tasks/get", "tasks/update", "tasks/cancel"})
 MAX_ID_CHARS = 512  # of a server's own
@@ -108,10 +108,10 @@ class Tasks:
         if text == sealed or len(sealed) > _MAX_SEALED_CHARS:
             raise Refused(UNKNOWN_OBJECT)
         try:
-            raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+            raw = unsealed(text)
             nonce, cipher = raw[:_NONCE_BYTES], raw[_NONCE_BYTES:]
             plain = self._cipher.decrypt(nonce, cipher, _bound_to(who))
-        except (InvalidTag, binascii.Error, ValueError):
+        except (InvalidTag, ValueError):
             raise Refused(UNKNOWN_OBJECT) from None
         return msgspec.json.decode(plain, type=_Claims)
 

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.audit import checkpoint, copy, entry, rotation
-from gateway.audit.checkpoint import Vkey
+from gateway.audit.checkpoint import Signer, Vkey
 from gateway.audit.merkle import BadFrontier, Frontier, leaf_hash
 from gateway.audit.rotation import BadRotation, Keys
 from gateway.domain.budget import Purses
+from gateway.store import backing
 from gateway.store.counters import rebuild_purses
-from gateway.store.keys import CHECKPOINT, replace_file
+from gateway.store.engine import reading
+from gateway.store.keys import CHECKPOINT, load_or_create, replace_file
 from gateway.store.log import LogDamaged, read_head
 
 FRONTIER = "checkpoint.frontier"
@@ -110,6 +112,22 @@ def check_remembered(
         raise LogShortened(
             f"the log does not continue the {known.size} entries that were published"
         )
+
+
+def verified_size(database: Path, keys_dir: Path) -> int:
+    """How many entries the log has, when all that a start looks at is right. Changes nothing.
+
+    Raises: as opening the house.
+    """
+    with reading(database) as connection:
+        connection.execute("BEGIN")  # one moment for all that is read: a server may be writing
+        origin = f"customhouse/{log_id(connection)}"
+        tail = read_tail(connection)
+        house_keys = load_or_create(keys_dir, log_is_empty=False)
+        signed_by = keys_of(connection, Signer(house_keys.signing, origin).vkey)
+        check_remembered(connection, keys_dir, signed_by, tail.frontier)
+        backing.check(connection, keys_dir, signed_by, tail.frontier)
+        return tail.frontier.size
 
 
 def _frontier_at(keys_dir: Path, known: checkpoint.Checkpoint) -> Frontier:

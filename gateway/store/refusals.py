@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from gateway.audit import entry as entries
 from gateway.domain.model import Call, Decision, Principal
-from gateway.domain.refusal import Refused
+from gateway.domain.refusal import DISK_LOW, Refused
 from gateway.store.log import Log, commit_to
 from gateway.store.particulars import Particulars, named
 from gateway.store.pseudonyms import ADDRESS, SUBJECT, Pseudonyms
@@ -56,6 +56,9 @@ class Refusals:
     ) -> asyncio.Future[None] | None:
         """Enter the refusal of *call*; None when it was folded into a later entry."""
         who = call.principal
+        if refused.refusal is DISK_LOW:
+            self._fold(SUBJECT, who.subject, refused.refusal.id, now_us)  # they must not fill it up
+            return None
         if not self._may_write_singly(who, refused.refusal.id, now_us):
             return None
         content = named(call)

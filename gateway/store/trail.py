@@ -77,6 +77,16 @@ class Trail:
         row = self._connection.execute("SELECT COALESCE(MAX(idx) + 1, 0) FROM entries").fetchone()
         return int(row[0])
 
+    def last_us(self) -> int:
+        """When the newest entry was made; 0 for an empty log."""
+        row = self._connection.execute("SELECT COALESCE(MAX(at), 0) FROM entries").fetchone()
+        return int(row[0])
+
+    def published_us(self) -> int:
+        """When the newest checkpoint was published; 0 when none was."""
+        row = self._connection.execute("SELECT COALESCE(MAX(at), 0) FROM checkpoints").fetchone()
+        return int(row[0])
+
     def newest_first(self, wanted: Slice) -> Iterator[entries.Entry]:
         """Every entry of *wanted*, from the end of the log."""
         where, values = self._where(wanted)

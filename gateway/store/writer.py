@@ -11,6 +11,7 @@ whole batch, and everything behind it, with WriteFailed; the thread then refuses
 from __future__ import annotations
 
 import asyncio
+import errno
 import queue
 import sqlite3
 import threading
@@ -105,6 +106,7 @@ class Writer:
         self._frontier = Frontier()
         self.head: Head | None = None
         self.broken = False
+        self.full = False  # the last commit found no room on the disk
         self._crowd = 0  # waiters of the newest commit
         # On the event loop, before the first waiter hears of the failure.
         self.on_broken: Callable[[WriteFailed], None] = lambda _failed: None
@@ -148,10 +150,11 @@ class Writer:
             try:
                 self._commit(batch)
             except Exception as err:  # noqa: BLE001 - whatever it is, callers must hear of it
-                self.broken = True
+                self.broken, self.full = True, _is_full(err)
                 self._rollback()
                 self._answer(batch, WriteFailed(f"no commit: {type(err).__name__}: {err}"))
             else:
+                self.full = False
                 self._answer(batch, None)
 
     def _next_batch(self) -> tuple[list[Write], bool]:
@@ -247,6 +250,12 @@ class Writer:
     def _fail(self, batch: list[Write], failed: WriteFailed) -> None:
         self.on_broken(failed)
         _resolve(batch, failed)
+
+
+def _is_full(err: Exception) -> bool:
+    if isinstance(err, OSError):
+        return err.errno in (errno.ENOSPC, errno.EDQUOT)
+    return getattr(err, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL
 
 
 def signed_head(connection: sqlite3.Connection, vkey: Vkey) -> bool:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from gateway.domain.meter import bytes_within
 from gateway.domain.model import KEPT, Call, Outcome, Permit, Principal, Status
+from gateway.upstream.message import is_complete
 
 MAX_KEPT_BYTES = 67_108_864
 MAX_ONE_BYTES = 1_048_576
@@ -53,6 +54,8 @@ class KeptResults:
             return
         key = self._key(call)
         if not key or call.definition is None:
+            return
+        if not is_complete(outcome.result):  # a task, and that is its caller's
             return
         self._drop(key)
         self._kept[key] = _Kept(outcome.result, monotonic() + call.definition.cache_s)

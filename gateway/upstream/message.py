@@ -117,6 +117,14 @@ def read_status(result: bytes) -> Status:
     return Status.TOOL_ERROR if head.is_error else _OK
 
 
+def is_complete(result: bytes) -> bool:
+    """Whether a result is all of it, and neither a question nor a task."""
+    try:
+        return _decode_result(result).result_type == "complete"
+    except msgspec.MsgspecError:
+        return False
+
+
 def read_error(message: Message) -> bytes:
     """The raw JSON-RPC error. Raises: UpstreamFailed: UPSTREAM_BROKEN when it is not one."""
     error = bytes(message.error)

@@ -163,3 +163,11 @@ async def test_what_is_kept_is_bounded(home: Household, monkeypatch: pytest.Monk
         assert calls(home) == 5  # the newest is still there
         await call(desk, "ann", '{"number": 0}')
         assert calls(home) == 6  # the oldest is not
+
+
+async def test_what_was_erased_is_not_answered_again(home: Household) -> None:
+    async with shop(home) as (_house, desk):
+        first = await call(desk, "ann")
+        await desk.operate(AUTHOR, "audit.erase", {"call": first["call"]})
+        await call(desk, "ann")
+        assert calls(home) == 2

@@ -8,6 +8,8 @@ from typing import Any
 
 import mcp_types as t
 
+from tests.conformance import jobs
+
 NO_ARGUMENTS: dict[str, Any] = {"type": "object", "properties": {}}
 
 # SEP-1613 and SEP-2106: every keyword in here has to survive a listing.
@@ -56,7 +58,6 @@ TOOLS: dict[str, tuple[str, dict[str, Any]]] = {
     "echo_region": ("Say which region the request named", HEADER_SCHEMA),
     "greet": ("Greet somebody", _one_string("name")),
     "json_schema_2020_12_tool": ("Carries a JSON Schema of the 2020-12 dialect", DIALECT_SCHEMA),
-    "slow_compute": ("Answer at once, though it could be a task", NO_ARGUMENTS),
     "test_audio_content": ("Answer with a sound", NO_ARGUMENTS),
     "test_elicitation": ("Ask the user for a name and an address", _one_string("message")),
     "test_elicitation_sep1034_defaults": ("Ask with default values", NO_ARGUMENTS),
@@ -84,6 +85,7 @@ TOOLS: dict[str, tuple[str, dict[str, Any]]] = {
     "test_trigger_prompt_change": ("Add a prompt, or take it away again", NO_ARGUMENTS),
     "test_trigger_tool_change": ("Add a tool, or take it away again", NO_ARGUMENTS),
 }
+TOOLS |= jobs.TOOLS
 SCHEMAS: dict[str, dict[str, Any]] = {name: schema for name, (_, schema) in TOOLS.items()}
 
 # What the two triggers add and take away.

@@ -26,6 +26,7 @@ from mcp.server.subscriptions import (
 from mcp.shared.exceptions import MCPDeprecationWarning
 
 from tests.conformance import definitions, rounds, tools
+from tests.conformance.jobs import Jobs
 from tests.conformance.tools import Context
 
 RETRY_MS = 100
@@ -179,6 +180,7 @@ def server() -> Server[dict[str, Any]]:
             on_completion=complete,
             on_set_logging_level=agree,
         )
+    made.middleware.append(Jobs().answer)
     made.middleware.append(
         RequestStateBoundary(RequestStateSecurity.ephemeral(), default_audience=made.name)
     )

@@ -198,7 +198,6 @@ BEHAVIOURS: dict[str, Tool] = {
     "greet": greet,
     "json_schema_2020_12_tool": simple_text,
     "passing_tool": simple_text,
-    "slow_compute": simple_text,
     "test_audio_content": audio,
     "test_elicitation": elicit,
     "test_elicitation_sep1034_defaults": elicit_defaults,

@@ -197,6 +197,22 @@ async def test_a_revoked_key_ends_all_that_it_listens_to() -> None:
     assert stand.pipeline.refusals == ["not_authenticated"]
 
 
+async def test_a_revoked_key_ends_a_listen_that_waits_for_a_server_to_acknowledge() -> None:
+    stand = Stand(settings=quick())
+    stand.pipeline.upstream = followed = Followed(silent={README})
+    async with stand.open() as alice:
+        body, headers = modern(
+            alice, "subscriptions/listen", {"notifications": {"resourceSubscriptions": [README]}}
+        )
+        async with heard(alice, Line(body), headers) as ear:
+            await ear.until(lambda: followed.count == 1)
+            stand.identity.revoked.add("key-alice")
+            await ear.until(lambda: bool(ear.line.response.body))
+        assert ear.line.response.status == 401
+        await ear.until(lambda: followed.count == 0)
+    assert [outcome.status for outcome in stand.pipeline.attended] == [Status.CANCELLED]
+
+
 async def test_a_right_that_is_taken_away_ends_what_it_allowed_and_nothing_is_told_meanwhile() -> (
     None
 ):

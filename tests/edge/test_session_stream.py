@@ -115,6 +115,20 @@ async def test_a_server_that_says_nothing_to_a_subscription_is_not_waited_for_lo
         await Ear(Line(b"")).until(lambda: followed.count == 0)
 
 
+async def test_after_an_hour_a_session_goes_on_as_another_call_that_is_judged_again() -> None:
+    stand = Stand(settings=quick())
+    stand.pipeline.upstream = followed = Followed(hours=2)
+    async with stand.open() as alice:
+        older = await session(alice)
+        async with getting(older) as ear:
+            assert (await older.ask("resources/subscribe", {"uri": README})).result == {}
+            await ear.hears(UPDATED)  # who knows what happened in between
+            assert followed.count == 1
+            calls = stand.pipeline.governed[1:]
+            assert len({call.id for call in calls}) == 3
+            assert {call.object for call in calls} == {f"resource/docs/{README}"}
+
+
 async def test_an_ended_session_takes_its_stream_and_its_subscriptions_along() -> None:
     stand = Stand(settings=quick())
     stand.pipeline.upstream = followed = Followed()

@@ -17,12 +17,15 @@ import httpx2
 import mcp_types as t
 import pytest
 from mcp import Client, MCPError
+from mcp.client.extension import advertise
 from mcp.client.streamable_http import streamable_http_client
 from pydantic import FileUrl
 
 from gateway.audit import entry
+from gateway.domain.asking import APPS
 from gateway.store import engine
 from tests.journey.process import KEY, ROOT, GatewayProcess, customhouse
+from tests.servers import clock
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -41,19 +44,23 @@ command = ["{python}", "-m", "tests.servers.curious", "newest"]
 cwd = "{root}"
 approve = "first-seen"
 requests = ["elicitation", "sampling", "roots"]
-[servers.timid]
-command = ["{python}", "-m", "tests.servers.curious", "older"]
+[servers.clock]
+command = ["{python}", "-m", "tests.servers.clock"]
 cwd = "{root}"
 approve = "first-seen"
-session = "per-caller"
 [agents.tester]
-roles = ["caller"]
+roles = ["caller", "reader"]
 key = "env:CH_KEY"
 [agents.other]
 roles = ["caller"]
 key = "env:OTHER_KEY"
 """
-POLICY = "p, caller, default, tool/*, call, -, allow\n"
+POLICY = """\
+p, caller, default, tool/old/*,   call, -, allow
+p, caller, default, tool/new/*,   call, -, allow
+p, reader, default, tool/clock/*, call, -, allow
+p, reader, default, resource/clock/*, read, -, allow
+"""
 
 
 @pytest.fixture(scope="module")
@@ -101,18 +108,22 @@ class Person:
 
 @asynccontextmanager
 async def client(
-    house: GatewayProcess, mode: str, person: Person | None = None, key: str = KEY
+    house: GatewayProcess,
+    mode: str,
+    person: Person | None = None,
+    key: str = KEY,
+    path: str = "/mcp",
+    **offers: Any,
 ) -> AsyncIterator[Client]:
-    offers: dict[str, Any] = {}
     if person is not None:
-        offers = {
+        offers |= {
             "elicitation_callback": person.elicit,
             "sampling_callback": person.sample,
             "list_roots_callback": person.roots,
         }
     headers = {"Authorization": f"Bearer {key}"}
     async with httpx2.AsyncClient(headers=headers, timeout=30) as http:
-        transport = streamable_http_client(f"{house.url}/mcp", http_client=http)
+        transport = streamable_http_client(f"{house.url}{path}", http_client=http)
         async with Client(transport, mode=mode, cache=None, **offers) as made:
             yield made
 
@@ -194,19 +205,6 @@ async def test_what_the_other_era_has_no_way_for_is_refused_and_said(house: Gate
     assert person.asked == []
 
 
-async def test_what_was_not_declared_or_is_not_allowed_reaches_nobody(
-    house: GatewayProcess,
-) -> None:
-    person = Person()
-    for mode in (OLDER, NEWEST):
-        async with client(house, mode) as made:  # declares nothing
-            assert await refusal(made, "old_greet") == "-32601"
-            assert await refusal(made, "new_greet") == "not_askable"
-        async with client(house, mode, person) as made:  # declares everything
-            assert await refusal(made, "timid_sample") == "-32601"
-    assert person.asked == []
-
-
 async def test_a_question_is_in_the_log_under_its_call_before_and_after(
     house: GatewayProcess,
 ) -> None:
@@ -237,3 +235,38 @@ async def test_two_agents_have_two_servers(house: GatewayProcess) -> None:
     assert found[0]["pid"] == found[2]["pid"] != found[1]["pid"]
     assert found[1]["words"] == ["theirs"]
     assert found[2]["words"] == ["mine", "again"]
+
+
+# -- apps -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", [OLDER, NEWEST])
+@pytest.mark.parametrize("path", ["/mcp", "/mcp/s/clock"])
+async def test_an_app_is_shown_as_its_server_made_it(
+    house: GatewayProcess, mode: str, path: str
+) -> None:
+    shows = advertise(APPS, {"mimeTypes": [clock.apps.resources()[0].resource.mime_type]})
+    async with client(house, mode, path=path, extensions=[shows]) as made:
+        listed = {tool.name: tool for tool in (await made.list_tools()).tools}
+        name = "tell" if path.endswith("clock") else "clock_tell"
+        assert listed[name].meta == {
+            "ui": {"resourceUri": clock.PAGE, "visibility": ["model", "app"]}
+        }
+        [page] = (await made.read_resource(clock.PAGE)).contents
+        assert isinstance(page, t.TextResourceContents)
+        assert (page.text, page.mime_type) == (clock.HTML, "text/html;profile=mcp-app")
+        [resource] = (await made.list_resources()).resources
+        assert resource.meta == {"ui": {"csp": {"connectDomains": ["https://example.com"]}}}
+        result = await made.call_tool(name, {})
+        assert isinstance(result.content[0], t.TextContent)
+        assert "on a page" in result.content[0].text  # it was told what this client shows
+
+
+@pytest.mark.parametrize("mode", ["auto", OLDER])
+async def test_an_extension_is_offered_to_those_who_see_a_server_that_has_it(
+    house: GatewayProcess, mode: str
+) -> None:
+    for key, offered in ((KEY, {APPS: {}}), (OTHER_KEY, None)):
+        async with client(house, mode, key=key) as made:
+            assert made.server_capabilities is not None
+            assert made.server_capabilities.extensions == offered

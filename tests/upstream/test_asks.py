@@ -37,6 +37,12 @@ from tests.upstream.asking import (
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    """The loop that the product serves on; the other one adds nothing here but time."""
+    return "asyncio", {"use_uvloop": True}
+
+
 # -- whose session ----------------------------------------------------------------------------------
 
 

@@ -25,6 +25,13 @@ from tests.upstream.older_servers import Running, serve
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    """The loop that the product serves on; the other one adds nothing here but time."""
+    return "asyncio", {"use_uvloop": True}
+
+
 ANSWER = b'{"action":"accept","content":{"name":"Ada"}}'
 ACCEPTED = json.loads(ANSWER)
 

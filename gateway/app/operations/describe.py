@@ -112,6 +112,7 @@ def _outcome(entry: entries.Outcome) -> Row:
         "code": entry.code,
         "charged": amounts(entry.used),
         "bytes": entry.bytes,
+        "notifications": entry.count or "",
         "ms": entry.ms,
         "result": entry.result,
         "by": entry.by,
@@ -153,7 +154,12 @@ def _change(entry: entries.Change, name: Name) -> Row:
         "digest": entry.digest,
         "prior": entry.prior,
         "note": entry.note,
+        "erased": _erased(entry.erased),
     }
+
+
+def _erased(entry: entries.Erased | None) -> dict[str, int]:
+    return {} if entry is None else {"payloads": entry.payloads, "names": len(entry.names)}
 
 
 def amounts(of: Amounts) -> dict[str, int]:

@@ -48,6 +48,7 @@ async def erase(house: House, author: str, given: Mapping[str, Any]) -> Any:
     if sum(args.has(key) for key in ("call", "subject", "before_us")) != 1:
         raise usage("erase one of: a call, a subject, what is older", "say one of them")
     await _on_disk(house)
+    house.upstreams.kept.forget()  # what is erased must not be answered again
     if args.has("call"):
         return await _call(house, author, args)
     if args.has("subject"):

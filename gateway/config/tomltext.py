@@ -1,0 +1,112 @@
+"""Changing one table of somebody else's TOML, and not a byte beside it.
+
+    model = "x"                    model = "x"
+
+                           ->      [mcp_servers.customhouse]
+                                   url = "https://tools.example.com/mcp"
+
+What is written is read again and compared with what it should be.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from gateway.config.jsontext import Unchanged
+
+_HEADER = re.compile(r"\s*\[[^\[].*\]\s*(?:#.*)?")
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def with_table(text: str, keys: Sequence[str], table: Mapping[str, Any]) -> str:
+    """*text* with *table* at *keys*, in the place of one that was there. Raises: Unchanged."""
+    document = tomllib.loads(text)
+    kept = without_table(text, keys) if _holds(document, keys) else text
+    newline = "\r\n" if "\r\n" in text else "\n"
+    lines = [f"[{'.'.join(map(_key, keys))}]", *_lines(table)]
+    if kept and not kept.endswith("\n"):
+        kept += newline
+    gap = newline if kept.strip() else ""
+    changed = kept + gap + newline.join(lines) + newline
+    _check(changed, _with(document, keys, dict(table)))
+    return changed
+
+
+def without_table(text: str, keys: Sequence[str]) -> str:
+    """*text* without the table at *keys*, which is there, and what is below it. Raises: Unchanged."""
+    kept: list[str] = []
+    inside = False
+    for line in text.splitlines(keepends=True):
+        if _HEADER.fullmatch(line):
+            path = _path(line)
+            inside = path[: len(keys)] == tuple(keys)
+        if not inside:
+            kept.append(line)
+    changed = "".join(kept)
+    _check(changed, _without(tomllib.loads(text), keys))
+    return changed
+
+
+def _lines(table: Mapping[str, Any]) -> Iterator[str]:
+    for key, value in table.items():
+        yield f"{_key(key)} = {_value(value)}"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_value, value))}]"
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _key(key: str) -> str:
+    return key if _BARE.fullmatch(key) else _value(key)
+
+
+def _path(line: str) -> tuple[str, ...]:
+    """The keys of a header; () for a line that only looks like one."""
+    try:
+        node: Any = tomllib.loads(line)
+    except tomllib.TOMLDecodeError:
+        return ()
+    keys: list[str] = []
+    while isinstance(node, dict) and node:
+        key, node = next(iter(node.items()))
+        keys.append(key)
+    return tuple(keys)
+
+
+def _holds(document: Any, keys: Sequence[str]) -> bool:
+    for key in keys:
+        if not isinstance(document, dict) or key not in document:
+            return False
+        document = document[key]
+    return True
+
+
+def _with(document: Any, keys: Sequence[str], value: Any) -> Any:
+    if not keys:
+        return value
+    inner = document.get(keys[0], {}) if isinstance(document, dict) else {}
+    return {**document, keys[0]: _with(inner, keys[1:], value)}
+
+
+def _without(document: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    """A table that only stood above the one that goes, goes with it."""
+    rest = {key: value for key, value in document.items() if key != keys[0]}
+    if len(keys) == 1:
+        return rest
+    inner = _without(document[keys[0]], keys[1:])
+    return {**rest, keys[0]: inner} if inner else rest
+
+
+def _check(changed: str, expected: Any) -> None:
+    try:
+        found = tomllib.loads(changed)
+    except tomllib.TOMLDecodeError:
+        found = None
+    if found != expected:
+        raise Unchanged("it is written in a way that cannot be changed in one place")
