@@ -89,16 +89,15 @@ class Follows:
         return follow
 
     async def _keep(self, follow: Follow, hearing: Hearing) -> None:
-        call, clock = follow.call, self._house.clock
+        who, clock = who_of(follow.call.principal), self._house.clock
         try:
             await follow.keep(self._house.pipeline, lambda: new_call_id(clock()))
         except Exception as fault:  # noqa: BLE001 - it must not end what others listen to
             log_fault(fault, follow.call.id)
         finally:
             self._open.discard(follow)
-            self._release(who_of(call.principal))
-            if hearing.follows.get(call.name) is follow:
-                del hearing.follows[call.name]
+            self._release(who)
+            hearing.forget(follow)
 
     def _release(self, who: Who) -> None:
         self._counts[who] -= 1

@@ -50,6 +50,9 @@ class Box:
         self._waiting[word] = None
         self._woken.set()
 
+    def drop(self, word: Word) -> None:
+        self._waiting.pop(word, None)
+
     def wake(self) -> None:
         self._woken.set()
 
@@ -121,6 +124,12 @@ class Hearing:
         meta.pop(LOG_LEVEL_META, None)
         if self.level:
             meta[LOG_LEVEL_META] = msgspec.json.encode(self.level)
+
+    def forget(self, follow: Follow) -> None:
+        """It is not followed any more: what waits of it is of no use, and would wait for ever."""
+        if self.follows.get(follow.call.name) is follow:
+            del self.follows[follow.call.name]
+            self.box.drop(Word(UPDATED, follow.call.name))
 
     def close(self) -> None:
         """Nobody listens any more."""

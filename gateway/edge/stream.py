@@ -7,7 +7,7 @@ There are no event ids: who was away asks for the lists again, and nothing is re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,7 +91,7 @@ class Stream:
     wanted: Wanted
     hearing: Hearing
     until_s: float  # monotonic
-    open: Callable[[Stream], Any]  # what has to be done before the first word
+    open: Callable[[Stream], Awaitable[None]]  # what has to be done before the first word
     may: Callable[[Follow], bool]  # whether its caller may be told of a resource, now
     seen: Mapping[str, int] = field(default_factory=dict)  # what of each list, at the last look
     seen_at: object = None  # what was in force then

@@ -28,7 +28,7 @@ from gateway.edge.hearing import LISTED, Follow, Hearing
 from gateway.edge.house import House, Settings
 from gateway.edge.ids import new_call_id
 from gateway.edge.methods import METHODS
-from gateway.edge.stream import EVERYTHING, Stream, read_wanted
+from gateway.edge.stream import EVERYTHING, Stream, Wanted, read_wanted
 from gateway.edge.strict import Message
 
 SUBSCRIBE = "resources/subscribe"
@@ -63,17 +63,11 @@ class Subscriptions:
         Raises: Refused: BAD_PARAMS, TOO_MANY_STREAMS; not in the log yet.
         """
         wanted = read_wanted(exchange.asked.message.params)
-        self._take_room(call.principal)
-        until_s = monotonic() + self._settings.stream_s
-        may = self._follows.may
-        return Stream(call, exchange, wanted, Hearing(), until_s, self._listening, may)
+        return self._opened(call, exchange, wanted, Hearing())
 
     def attend(self, call: Call, exchange: Exchange, hearing: Hearing) -> Stream:
         """The stream of a session, as `listen`. Raises: Refused: TOO_MANY_STREAMS."""
-        self._take_room(call.principal)
-        until_s = monotonic() + self._settings.stream_s
-        may = self._follows.may
-        return Stream(call, exchange, EVERYTHING, hearing, until_s, self._attending, may)
+        return self._opened(call, exchange, EVERYTHING, hearing)
 
     def close(self, stream: Stream) -> None:
         """Give its room back. What a listen followed ends with it; a session may GET another."""
@@ -85,33 +79,30 @@ class Subscriptions:
         if not self._counts[who]:
             del self._counts[who]
 
-    def _take_room(self, principal: Principal) -> None:
-        most = self._settings.max_streams_per_principal
-        if self._counts[who_of(principal)] >= most:
+    def _opened(self, call: Call, exchange: Exchange, wanted: Wanted, hearing: Hearing) -> Stream:
+        who, most = who_of(call.principal), self._settings.max_streams_per_principal
+        if self._counts[who] >= most:
             raise Refused(TOO_MANY_STREAMS, detail={"limit": most})
-        self._counts[who_of(principal)] += 1
+        self._counts[who] += 1
+        until_s = monotonic() + self._settings.stream_s
+        return Stream(call, exchange, wanted, hearing, until_s, self._open, self._follows.may)
 
-    async def _attending(self, stream: Stream) -> None:
-        self._begin(stream)
-        await stream.exchange.open()
-
-    async def _listening(self, stream: Stream) -> None:
-        self._begin(stream)
+    async def _open(self, stream: Stream) -> None:
+        """Before the first word: know what its caller sees now, and follow what it asked for."""
+        place = self._place()
+        stream.look(_seen(place, stream.asked), _now(place))
+        self._streams.add(stream)
+        if not stream.asked.client.modern:
+            await stream.exchange.open()
+            return
         room = self._follows.room(stream.call.principal)
         async with anyio.create_task_group() as group:
             for uri in stream.wanted.uris[:room]:
                 group.start_soon(self._follow_for, stream, uri)
         if len(stream.wanted.uris) > room:
-            address = stream.exchange.address
-            await self._house.pipeline.refuse(
-                TOO_MANY_STREAMS, stream.call.principal, address, SUBSCRIBE
-            )
+            who, address = stream.call.principal, stream.exchange.address
+            await self._house.pipeline.refuse(TOO_MANY_STREAMS, who, address, SUBSCRIBE)
         await stream.acknowledge()
-
-    def _begin(self, stream: Stream) -> None:
-        place = self._place()
-        stream.look(_seen(place, stream.asked), _now(place))
-        self._streams.add(stream)
 
     # -- resources ---------------------------------------------------------------------------------
 
@@ -122,9 +113,10 @@ class Subscriptions:
         return await self._follows.begin(call, hearing, self._group)
 
     def unfollow(self, uri: str, hearing: Hearing) -> None:
-        follow = hearing.follows.pop(uri, None)
+        follow = hearing.follows.get(uri)
         if follow is not None:
             follow.end()
+            hearing.forget(follow)
 
     async def _follow_for(self, stream: Stream, uri: str) -> None:
         """One resource of a listen: what is refused is not acknowledged, and in the log."""
@@ -161,9 +153,11 @@ class Subscriptions:
         self._follows.sweep(judge=now != before)
         looks: _Looks = {}
         for stream in tuple(self._streams):
+            if stream.is_over:
+                continue
             if monotonic() >= stream.until_s or stream.is_in_vain:
                 stream.end()
-            elif not stream.is_over and stream.seen_at != now:
+            elif stream.seen_at != now:
                 self._compare(stream, place, looks)
                 await anyio.lowlevel.checkpoint()
         return now

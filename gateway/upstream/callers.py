@@ -160,7 +160,7 @@ class PerCaller:
             raise unreachable("the server was taken away")
         self._make_room(who)
         line = self._lines[who, offer] = _Line(self._open_line(offer), monotonic())
-        self._group.start_soon(self._keep, line)
+        self._group.start_soon(self._keep, (who, offer), line)
         return line
 
     def _place_of(self, call: Call) -> tuple[Who, Offer]:
@@ -169,9 +169,15 @@ class PerCaller:
         requests = self._requests & ACROSS_ERAS if call.client.modern else self._requests
         return who, Offer(offered(call.client.capabilities, requests), not call.client.modern)
 
-    async def _keep(self, line: _Line) -> None:
-        with line.scope:
-            await line.connector.own()
+    async def _keep(self, key: tuple[Who, Offer], line: _Line) -> None:
+        try:
+            with line.scope:
+                await line.connector.own()
+        except Exception:  # noqa: BLE001 - one broken session must not take the others down
+            self._log.exception("upstream_fault")
+        finally:
+            if self._lines.get(key) is line:
+                del self._lines[key]
 
     def _make_room(self, who: Who) -> None:
         """Raises: UpstreamFailed: every session that would have to go is in use."""

@@ -62,7 +62,6 @@ class Session:
         self.answered = 0
         self.dropped = 0  # answers that nobody waits for
         self.bad_lines = 0
-        self.untied = 0  # requests of the server that could belong to several calls, or to none
         self._changed = changed
         self._ids = itertools.count(1)
         self._in_flight: dict[bytes, Exchange] = {}
@@ -187,7 +186,6 @@ class Session:
         elif not self._hears_questions or message.method not in ASKS:
             self._send(response(question_id, error(METHOD_NOT_FOUND, NOT_OFFERED)))
         elif (exchange := self._going_on()) is None:
-            self.untied += 1
             self._send(response(question_id, error(INVALID_REQUEST, _NOT_TIED)))
         elif exchange.count(n_bytes):
             exchange.deliver(message)

@@ -12,6 +12,7 @@ from gateway.config import (
     ConfigError,
     Listen,
     Server,
+    Sharing,
     load,
     of_tool,
     server_from,
@@ -247,3 +248,17 @@ def test_a_value_that_the_environment_adds_to_names_both_origins(folder: Path) -
     config = read(folder, EXAMPLE, {"CUSTOMHOUSE__SERVERS__DOCS__TAGS__x": '["egress"]'})
     origin = next(s.origin for s in config.show() if s.key == "servers.docs.tags")
     assert origin == "customhouse.toml:12 + CUSTOMHOUSE__SERVERS__DOCS__TAGS__x"
+
+
+def test_a_server_asks_for_forms_in_a_session_that_callers_share_unless_it_is_told_otherwise(
+    folder: Path,
+) -> None:
+    text = '[servers.s]\ncommand = ["x"]\n'
+    plain = read(folder, text).servers["s"]
+    assert (plain.session, plain.requests) == (Sharing.SHARED, frozenset({"elicitation"}))
+    asked = read(folder, text + 'session = "per-caller"\nrequests = ["roots", "sampling"]').servers
+    assert (asked["s"].session, asked["s"].requests) == (
+        Sharing.PER_CALLER,
+        frozenset({"roots", "sampling"}),
+    )
+    assert read(folder, text + "requests = []").servers["s"].requests == frozenset()

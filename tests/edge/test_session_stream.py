@@ -10,6 +10,7 @@ from gateway.domain.model import Act, Kind, Status
 from gateway.domain.refusal import BY_ID, Refused
 from tests.edge.fakes import Knocker, Line, Stand, definition, tool
 from tests.edge.listeners import (
+    PAGE,
     PROMPTS,
     README,
     TOOLS,
@@ -65,6 +66,22 @@ async def test_what_came_while_a_session_had_no_stream_is_told_once_on_the_next(
         async with getting(older) as again:
             await followed.updates(README)
             await again.hears(UPDATED)
+
+
+async def test_what_was_unsubscribed_is_not_told_later_and_waits_nowhere() -> None:
+    stand = Stand(settings=quick())
+    stand.pipeline.upstream = followed = Followed()
+    async with stand.open() as alice:
+        older = await session(alice)
+        for uri in (README, PAGE):
+            assert (await older.ask("resources/subscribe", {"uri": uri})).result == {}
+            await followed.updates(uri)
+        assert (await older.ask("resources/unsubscribe", {"uri": README})).result == {}
+        [kept] = stand.border._handshake._sessions._open.values()
+        assert [word.uri for word in kept.hearing.box._waiting] == [PAGE]
+        async with getting(older) as ear:
+            await ear.hears(UPDATED)
+        assert [event["params"]["uri"] for event in ear.events] == [PAGE]
 
 
 async def test_subscribing_twice_is_one_subscription_and_unsubscribing_ends_it() -> None:
