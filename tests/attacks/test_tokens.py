@@ -233,18 +233,20 @@ def test_keys_that_are_turned_over_while_calls_are_under_way(house: Guarded) -> 
     """No call fails for it, and none is believed that is signed with a key that is gone."""
     turning, old = house.turning, house.turning.token(house.resource)
     said: list[tuple[str, float, int]] = []  # key, when it was answered, status
-    done = threading.Event()
+    begun, done = threading.Event(), threading.Event()
 
     def work() -> None:
         while not done.is_set():
             key = turning.keys[0]
             status = house.call(signed(turning.claims(house.resource), key)).status_code
             said.append((key.kid or "", monotonic(), status))
+            begun.set()
 
     workers = [threading.Thread(target=work) for _ in range(3)]
     for worker in workers:
         worker.start()
     assert house.call(old).is_success
+    assert begun.wait(30)
     turned_s = monotonic()
     turning.rotate(new_key("t2", "OKP"))
     assert house.call(turning.token(house.resource)).is_success
