@@ -51,10 +51,16 @@ class Prover:
         """
         if not 0 <= index < self.size:
             raise NotProvable(f"the checkpoint covers {self.size} entries, not entry {index}")
-        if self._leaf(index) != leaf_hash(body):
+        self._look_at(index // BLOCK)
+        if self._leaves[index % BLOCK] != leaf_hash(body):
             raise NotProvable(f"entry {index} is another one than was given")
         nodes = [self._root(low, high) for low, high in inclusion_ranges(index, self.size)]
         return written(index, body, nodes, self.note)
+
+    def prove_leaf(self, index: int) -> str:
+        """Return the proof of the entry at *index*, whatever it is. Raises: NotProvable."""
+        body, *_ = (*self._bodies(index, index + 1), b"")
+        return self.prove(index, body)
 
     def _read(self) -> Iterator[list[bytes]]:
         for low in range(0, self.size, BLOCK):
@@ -77,10 +83,6 @@ class Prover:
             known = node_hash(self._root(low, middle), self._root(middle, high))
             self._above[low, high] = known
         return known
-
-    def _leaf(self, index: int) -> bytes:
-        self._look_at(index // BLOCK)
-        return self._leaves[index % BLOCK]
 
     def _look_at(self, block: int) -> None:
         if block != self._block:

@@ -160,11 +160,15 @@ def _judge_names(names: Iterable[Name], erased: Container[str], findings: Findin
     """Judge every name; return those of subjects. The others may be millions."""
     subjects: list[Name] = []
     for pseudonym, kind, name, salt in names:
+        known = pseudonym.decode(errors="replace")
         if is_erased(pseudonym, name, salt):
+            if known not in erased:
+                findings.add(
+                    Code.RENAMED, f"the name of {known!a:.40} is gone, and no entry says so"
+                )
             continue
-        if pseudonym.decode(errors="replace") in erased:
-            said = ascii(pseudonym.decode(errors="replace"))
-            findings.add(Code.NOT_ERASED, f"the name of {said:.40} was erased, and is there")
+        if known in erased:
+            findings.add(Code.NOT_ERASED, f"the name of {known!a:.40} was erased, and is there")
         if kind == OBJECT.encode():
             subjects.append((pseudonym, kind, name, salt))
         made_for = (kind.decode(errors="replace"), name.decode(errors="replace"))

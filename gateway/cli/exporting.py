@@ -52,7 +52,8 @@ def export(
     asked = parse(qualifiers, now_us())
     with ExitStack() as stack:
         source = Source(on.config.data_dir, stack)
-        prover = _prover(source) if proofs else None
+        with provable():
+            prover = source.prover() if proofs else None
         count = _written(source, asked, shape, prover, out)
         stated = source.export
     if out is not None and on.screen.as_json:
@@ -86,11 +87,13 @@ def verify_export(on: Invocation, exported: Path, vkey_file: Path | None) -> Non
     end(Exit.YES if report.clean else Exit.NO)
 
 
-def _prover(source: Source) -> Prover:
+@contextmanager
+def provable() -> Iterator[None]:
+    """Say what it means when entries are not those that were signed."""
     from gateway.audit.proof import NotProvable
 
     try:
-        return source.prover()
+        yield
     except NotProvable as err:
         raise OperationRefused(
             f"nothing can be proved: {err}",

@@ -39,6 +39,7 @@ COMMANDS = {
     "budget": Late("gateway.cli.budgets:budget", "What limits have left."),
     "bridge": Late("gateway.cli.bridge:bridge", "Speak MCP on standard input and output."),
     "doctor": Late("gateway.cli.doctor:doctor", "Look at everything, and say what is wrong."),
+    "compliance": Late("gateway.cli.compliance:compliance", "Evidence for those who judge."),
     "audit": Late("gateway.cli.audit:audit", "Search, read and prove the log."),
 }
 

@@ -87,6 +87,11 @@ class Trail:
         row = self._connection.execute("SELECT COALESCE(MAX(at), 0) FROM checkpoints").fetchone()
         return int(row[0])
 
+    def published(self) -> Iterator[int]:
+        """When each checkpoint was published, in order."""
+        for (at_us,) in self._connection.execute("SELECT at FROM checkpoints ORDER BY at"):
+            yield int(at_us)
+
     def newest_first(self, wanted: Slice) -> Iterator[entries.Entry]:
         """Every entry of *wanted*, from the end of the log."""
         where, values = self._where(wanted)

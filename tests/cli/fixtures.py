@@ -100,6 +100,18 @@ def shelf(tmp_path: Path, shelf_once: Household, monkeypatch: pytest.MonkeyPatch
     return home
 
 
+@pytest.fixture
+def person(home: Household, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Household:
+    """Somebody with a home and a project, both empty."""
+    folder = tmp_path / "home" / "project"
+    folder.mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(folder.parent))
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("CUSTOMHOUSE_KEY", raising=False)
+    monkeypatch.setattr("sys.platform", "linux")
+    return home
+
+
 def copied(home: Household, folder: Path) -> Household:
     shutil.copytree(home.folder, folder, dirs_exist_ok=True)
     return Household(folder)

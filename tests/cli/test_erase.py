@@ -11,7 +11,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from gateway.app.operations import calls
+from gateway.app.operations import calls, remains
 from gateway.app.operations.args import Args
 from gateway.domain.model import Outcome, Status
 from gateway.domain.operator import OperationRefused
@@ -164,6 +164,7 @@ def test_what_is_older_goes_and_what_is_younger_stays(told: Household) -> None:
             "not_erased",
         ),
         ("UPDATE pseudonyms SET salt = x'00' WHERE salt = x''", "not_erased"),
+        ("UPDATE pseudonyms SET name = id, salt = x'' WHERE kind = 't'", "renamed"),
     ],
 )
 def test_what_was_erased_and_is_there_again_is_found(
@@ -205,8 +206,9 @@ def test_what_means_two_things_or_none_is_not_guessed(told: Household) -> None:
 
 
 async def test_the_file_beside_the_database_is_emptied_when_nobody_reads_it(
-    told: Household,
+    told: Household, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(remains, "TRIES", 2)
     async with told.served():
         with engine.reading(told.database) as reader:
             reader.execute("BEGIN")

@@ -30,7 +30,14 @@ except SystemExit as end:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["--version"], ["audit", "--help"], ["server", "add", "--help"]]
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        ["audit", "--help"],
+        ["server", "add", "--help"],
+        ["bridge", "--help"],
+    ],
 )
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     probe = [sys.executable, "-c", PROBE.format(heavy=HEAVY), *arguments]

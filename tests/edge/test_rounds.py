@@ -101,3 +101,19 @@ async def test_somebody_elses_state_is_refused() -> None:
         stolen = {"name": "time_now", "arguments": {}, "requestState": token}
         assert (await bob.ask("tools/call", stolen)).error["code"] == -32602
     assert stand.pipeline.refusals == ["bad_state"]
+
+
+async def test_a_state_sealed_with_a_key_that_was_rotated_begins_nothing() -> None:
+    stand = Stand()
+    stand.pipeline.upstream = _asking
+    async with stand.open() as alice:
+        token = (await alice.call("time_now")).result["requestState"]
+        stand.border.reseal(b"\x02" * 32)
+        again = {"name": "time_now", "arguments": {}, "requestState": token, "inputResponses": {}}
+        assert (await alice.ask("tools/call", again)).error["code"] == -32602
+        fresh = (await alice.call("time_now")).result["requestState"]
+        assert (
+            "isError"
+            not in (await alice.ask("tools/call", {**again, "requestState": fresh})).result
+        )
+    assert stand.pipeline.refusals == ["bad_state"]

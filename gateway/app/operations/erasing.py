@@ -187,16 +187,18 @@ def _put_names(house: House, order: _Order, part: Part) -> asyncio.Future[None]:
 async def _what_came_meanwhile(house: House, order: _Order, who: str, first: int) -> int:
     """Payloads of calls that ended while it was looked: from here on nobody is called *who*."""
     await _on_disk(house)
-    end = house.ledger.log.next_leaf
+    end, count = house.ledger.log.next_leaf, 0
 
-    def look() -> Step:
+    def look(first: int) -> Step:
         with reading(house.database) as connection:
             return erasure.of_subject(connection, who, first, end)
 
-    step = await asyncio.to_thread(look)
-    if step.leaves:
-        await _empty(house, order, step.leaves)
-    return len(step.leaves)
+    while first >= 0:
+        step = await asyncio.to_thread(look, first)
+        if step.leaves:
+            await _empty(house, order, step.leaves)
+        first, count = step.next_leaf, count + len(step.leaves)
+    return count
 
 
 # -- pieces ---------------------------------------------------------------------------------------

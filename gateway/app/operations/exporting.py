@@ -44,7 +44,6 @@ _SHAPES: dict[str, Callable[[Json], Json]] = {
     "cloudevents": export.cloudevent,
     "ocsf": export.ocsf,
 }
-FORMATS = tuple(_SHAPES)
 
 
 class Source:

@@ -1,0 +1,1 @@
+"""Evidence for those who have to judge: what can be evaluated from log, policy and configuration."""
