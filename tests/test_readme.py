@@ -1,6 +1,5 @@
 """What the README says is tried: settings are read, commands are parsed, first steps are taken."""
 
-import json
 import os
 import re
 import shlex
@@ -70,13 +69,6 @@ def test_the_policy_in_the_readme_is_part_of_the_example(tmp_path: Path) -> None
     assert not set(rules.splitlines()) - set((ROOT / "policies/policy.csv").read_text().split("\n"))
     condition = next(block for block in blocks("toml") if block.startswith("[small_refund]"))
     assert condition in (ROOT / "policies" / "conditions.toml").read_text()
-
-
-@pytest.mark.parametrize("block", blocks("json"))
-def test_settings_of_clients_are_json_with_the_address_and_no_key(block: str) -> None:
-    settings = json.dumps(json.loads(block))
-    assert "http://127.0.0.1:8080/mcp" in settings
-    assert re.search(r"Bearer \$\{\S+\}", settings)
 
 
 @pytest.mark.parametrize("block", blocks("python"))

@@ -37,6 +37,10 @@ COMMANDS = {
     "token": Late("gateway.cli.tokens:token", "Tokens of issuers."),
     "policy": Late("gateway.cli.policies:policy", "Who may do what: check, test, ask, apply."),
     "budget": Late("gateway.cli.budgets:budget", "What limits have left."),
+    "connect": Late(
+        "gateway.cli.connect:connect", "Point a client at the gateway, or try the way."
+    ),
+    "adopt": Late("gateway.cli.adopt:adopt", "Put a client's servers behind the gateway."),
     "bridge": Late("gateway.cli.bridge:bridge", "Speak MCP on standard input and output."),
     "doctor": Late("gateway.cli.doctor:doctor", "Look at everything, and say what is wrong."),
     "compliance": Late("gateway.cli.compliance:compliance", "Evidence for those who judge."),

@@ -68,9 +68,26 @@ def endpoint_url(on: Invocation, place: Mapping[str, str | None]) -> str:
 
 def border_of(on: Invocation, place: Mapping[str, str | None], key: str) -> Border:
     """The gateway at *place*, with the key that *key* refers to. Raises: OperationRefused."""
+    return _border(on, endpoint_url(on, place), key_behind(key))
+
+
+def url_for_file(on: Invocation, place: Mapping[str, str | None]) -> str:
+    """The URL of the endpoint, as it may stand in a client's file. Raises: OperationRefused (usage).
+
+    Many people read such files, and clients fill in what stands behind a dollar sign.
+    """
+    from gateway.config.sources.references import is_plain_url
+
+    url = _border(on, endpoint_url(on, place), "").url
+    if not is_plain_url(url) or "$" in url:
+        raise usage("a part of the URL looks like a secret, or like a variable", "say it without")
+    return url
+
+
+def _border(on: Invocation, url: str, key: str) -> Border:
     from gateway.cli.border import Border
 
-    border = Border(endpoint_url(on, place), key_behind(key))
+    border = Border(url, key)
     if border.in_clear:
         on.screen.note(f"warning: the key goes to {border.url} in clear: use https")
     return border
@@ -84,7 +101,9 @@ def key_behind(reference: str) -> str:
     try:
         key = resolve(plain_reference(reference), os.environ)
     except ConfigError as err:
-        raise OperationRefused(err.what, err.why, err.fix, Exit.INVALID) from err
+        why = err.why if reference.startswith("file:") else "the gateway is asked with it"
+        fix = "give an agent's key, --key env:NAME or file:PATH; make one: customhouse key issue AGENT"
+        raise OperationRefused(err.what, why, fix, Exit.INVALID) from err
     if not key.isascii() or " " in key:
         raise OperationRefused(
             f"{reference} does not hold a key",

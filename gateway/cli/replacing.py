@@ -52,13 +52,16 @@ def look(path: Path, within: Path, mode: int = PRIVATE) -> Looked:
         return Looked(real, None, mode)
     except (OSError, RuntimeError) as err:  # RuntimeError: links in a circle
         raise _unfit(path, getattr(err, "strerror", None) or str(err)) from err
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise _unfit(path, "it is not a file")
         if os.geteuid() not in (0, status.st_uid):
             raise _unfit(path, "it belongs to somebody else")
-        body = file.read(MAX_BYTES + 1)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            body = file.read(MAX_BYTES + 1)
+    finally:
+        os.close(descriptor)
     if len(body) > MAX_BYTES:
         raise _unfit(path, f"it has more than {MAX_BYTES} bytes")
     return Looked(real, body, stat.S_IMODE(status.st_mode))
@@ -99,15 +102,32 @@ def back_up(looked: Looked, now: datetime) -> Path | None:
     return copy
 
 
+def replaced(looked: Looked, content: bytes, now: datetime) -> Path | None:
+    """`put`, and beside it a copy of what was there, if that was done."""
+    copy = back_up(looked, now)
+    try:
+        put(looked, content)
+    except (OperationRefused, OSError):
+        if copy:
+            copy.unlink()
+        raise
+    return copy
+
+
 def _write_new(path: Path, content: bytes, mode: int, like: Path) -> None:
-    with os.fdopen(os.open(path, _MAKE, PRIVATE), "wb") as file:
-        if os.geteuid() == 0:
-            owner = (like if like.exists() else like.parent).stat()
-            os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
-        file.write(content)
-        file.flush()
-        os.fchmod(file.fileno(), mode)
-        os.fsync(file.fileno())
+    descriptor = os.open(path, _MAKE, PRIVATE)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            if os.geteuid() == 0:
+                owner = (like if like.exists() else like.parent).stat()
+                os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
+            file.write(content)
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+    except OSError:
+        path.unlink()  # half of a copy is none
+        raise
 
 
 def _refuse_changed(looked: Looked) -> None:

@@ -20,9 +20,10 @@ from typing import Any
 
 MAX_DEPTH = 200
 _BLANK = re.compile(r"(?:[ \t\r\n]+|//[^\n]*|/\*.*?\*/)*", re.DOTALL)
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _WORD = re.compile(r"[^\s,\[\]{}\"/]+")
 _INDENT = re.compile(r"[ \t]*")
+_BREAK = re.compile(r"\r?\n")
 _DEFAULT_UNIT = "  "
 _BOM = "\ufeff"
 
@@ -37,13 +38,14 @@ class Node:
 
     start: int
     end: int = 0
-    members: list[Member] | None = None  # of an object
+    members: list[Member] | None = None  # of an object or a list
+    is_object: bool = False
 
 
 @dataclass(slots=True)
 class Member:
-    key: str
-    start: int  # of the key
+    key: str  # "" in a list
+    start: int  # of the key, if it has one
     value: Node
     comma: int = -1  # behind it; -1: none
 
@@ -89,7 +91,7 @@ class _Reader:
                 at = self.skip(at + 1)
             elif self.text[at : at + 1] != closing:
                 raise Unchanged("it is not JSON")
-        return Node(start, at + 1, members if closing == "}" else None)
+        return Node(start, at + 1, members, closing == "}")
 
     def _member(self, at: int, *, named: bool) -> Member:
         if not named:
@@ -112,6 +114,28 @@ def with_value(text: str, keys: Sequence[str], value: Any, read: Callable[[str],
     return bom + changed
 
 
+def with_item(text: str, keys: Sequence[str], item: Any, read: Callable[[str], Any]) -> str:
+    """*text* with *item* at the end of the list at *keys*, which is made when there is none.
+
+    Raises: Unchanged.
+    """
+    found = read(text.removeprefix(_BOM)) if text.strip() else {}
+    for key in keys:
+        found = found.get(key) if isinstance(found, dict) else None
+    if found is None:
+        return with_value(text, keys, [item], read)
+    if not isinstance(found, list):
+        raise Unchanged("a list in it is something else")
+    bom, text = _split(text)
+    root = node = _Reader(text).whole()
+    for key in keys:
+        member = _only(node, key)
+        node = member.value if member else node
+    changed = _insert(text, node, "", item, _unit(text, root))
+    _check(changed, _with(read(text), keys, [*found, item]), read)
+    return bom + changed
+
+
 def without_value(text: str, keys: Sequence[str], read: Callable[[str], Any]) -> str:
     """*text* without the member at *keys*, which is there. Raises: Unchanged."""
     bom, text = _split(text)
@@ -129,29 +153,30 @@ def _first(keys: Sequence[str], value: Any) -> str:
 
 
 def _set(text: str, keys: Sequence[str], value: Any) -> str:
-    node, depth = _Reader(text).whole(), 0
-    for depth, key in enumerate(keys):
+    node = _Reader(text).whole()
+    unit = _unit(text, node)
+    for place, key in enumerate(keys):
         member = _only(node, key)
         if member is None:
-            return _insert(text, node, keys[depth], _nested(keys[depth + 1 :], value))
+            named = f"{json.dumps(key, ensure_ascii=False)}: "
+            return _insert(text, node, named, _nested(keys[place + 1 :], value), unit)
         node = member.value
-    new = _rendered(value, _unit(text), "\n" + _indent(text, _line_start(text, node.start)))
+    new = _rendered(value, unit, "\n" + _indent(text, _line_start(text, node.start)))
     return text[: node.start] + _ended(text, new) + text[node.end :]
 
 
-def _insert(text: str, node: Node, key: str, value: Any) -> str:
+def _insert(text: str, node: Node, named: str, value: Any, unit: str) -> str:
     """A member more, behind the others and behind what is said of them."""
-    members = node.members or []
-    name, close = json.dumps(key, ensure_ascii=False), node.end - 1
+    members, close = node.members or [], node.end - 1
     if "\n" not in text[node.start : node.end] and members:
         comma = ", " if members[-1].comma < 0 else " "
         at = members[-1].value.end if members[-1].comma < 0 else members[-1].comma + 1
-        return f"{text[:at]}{comma}{name}: {json.dumps(value, ensure_ascii=False)}{text[at:]}"
+        return f"{text[:at]}{comma}{named}{json.dumps(value, ensure_ascii=False)}{text[at:]}"
     outer = _indent(text, _line_start(text, close if members else node.start))
-    inner = outer + _unit(text)
+    inner = outer + unit
     if members:
         inner = _indent(text, _line_start(text, members[0].start))
-    new = _ended(text, f"\n{inner}{name}: {_rendered(value, _unit(text), chr(10) + inner)}")
+    new = _ended(text, f"\n{inner}{named}{_rendered(value, unit, chr(10) + inner)}")
     kept = text[:close].rstrip(" \t\r\n")
     tail = text[len(kept) : close] if members else _ended(text, f"\n{outer}")
     if members and members[-1].comma < 0:
@@ -175,9 +200,12 @@ def _cut(text: str, keys: Sequence[str]) -> str:
     if member.comma >= 0:
         end = member.comma + 1
     line = _line_start(text, start)
-    alone = not text[line:start].strip() and re.match(r"[ \t]*\r?\n", text[end:])
-    if alone:
-        start, end = line, end + alone.end()
+    is_first = not text[line:start].strip()
+    if is_first:
+        end += len(_indent(text, end))  # what follows on the line takes its place
+    broken = _BREAK.match(text, end)
+    if is_first and broken:
+        start, end = line, broken.end()
     cut = text[:start] + text[end:]
     if member.comma < 0 and place:  # it was the last: no comma may be left before it
         comma = node.members[place - 1].comma
@@ -187,9 +215,9 @@ def _cut(text: str, keys: Sequence[str]) -> str:
 
 def _only(node: Node, key: str) -> Member | None:
     """The member of that key. Raises: Unchanged: no object, or the key stands in it twice."""
-    if node.members is None:
+    if not node.is_object:
         raise Unchanged("a table in it is something else")
-    found = [member for member in node.members if member.key == key]
+    found = [member for member in node.members or () if member.key == key]
     if len(found) > 1:
         raise Unchanged(f"{key!a:.60} stands in it twice")
     return found[0] if found else None
@@ -204,9 +232,8 @@ def _indent(text: str, line: int) -> str:
     return found[0] if found else ""
 
 
-def _unit(text: str) -> str:
-    """One step of indentation, as its first member has it."""
-    node = _Reader(text).whole()
+def _unit(text: str, node: Node) -> str:
+    """One step of indentation, as the first member of the whole has it."""
     first = node.members[0].start if node.members else 0
     line = _line_start(text, first)
     return _indent(text, line) or _DEFAULT_UNIT if line > node.start else _DEFAULT_UNIT

@@ -18,7 +18,8 @@ from typing import Any
 
 from gateway.config.jsontext import Unchanged
 
-_HEADER = re.compile(r"\s*\[[^\[].*\]\s*(?:#.*)?")
+_HEADER = re.compile(r"\s*\[.*\]\s*(?:#.*)?")
+_LINE = re.compile(r"[^\n]*\n|[^\n]+")  # as TOML has lines; splitlines() knows more
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -37,15 +38,21 @@ def with_table(text: str, keys: Sequence[str], table: Mapping[str, Any]) -> str:
 
 
 def without_table(text: str, keys: Sequence[str]) -> str:
-    """*text* without the table at *keys*, which is there, and what is below it. Raises: Unchanged."""
+    """*text* without the table at *keys*, which is there, and what is below it. Raises: Unchanged.
+
+    Comments at its end stay: they may be about the next one.
+    """
     kept: list[str] = []
+    last: list[str] = []  # comments that nothing inside has followed yet
     inside = False
-    for line in text.splitlines(keepends=True):
+    for line in _LINE.findall(text):
         if _HEADER.fullmatch(line):
-            path = _path(line)
-            inside = path[: len(keys)] == tuple(keys)
+            inside = _path(line)[: len(keys)] == tuple(keys)
         if not inside:
-            kept.append(line)
+            kept += [*last, line]
+        is_silent = line.lstrip().startswith("#") or (last and not line.strip())
+        last = [*last, line] if inside and is_silent else []
+    kept += last
     changed = "".join(kept)
     _check(changed, _without(tomllib.loads(text), keys))
     return changed
@@ -90,8 +97,8 @@ def _holds(document: Any, keys: Sequence[str]) -> bool:
 def _with(document: Any, keys: Sequence[str], value: Any) -> Any:
     if not keys:
         return value
-    inner = document.get(keys[0], {}) if isinstance(document, dict) else {}
-    return {**document, keys[0]: _with(inner, keys[1:], value)}
+    table = document if isinstance(document, dict) else {}
+    return {**table, keys[0]: _with(table.get(keys[0], {}), keys[1:], value)}
 
 
 def _without(document: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:

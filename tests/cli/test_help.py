@@ -37,6 +37,7 @@ except SystemExit as end:
         ["audit", "--help"],
         ["server", "add", "--help"],
         ["bridge", "--help"],
+        ["adopt", "--help"],
     ],
 )
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
