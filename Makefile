@@ -1,5 +1,5 @@
 # What there is to type. Every target does its own set-up: python3 with pip, make and git suffice
-# (`make conformance` needs npm as well).
+# (`make conformance` and `make interop` need npm as well).
 
 PYTHON ?= python3
 VENV   := .venv
@@ -13,10 +13,10 @@ OUTER := PATH="$(PATH)" $(PYTHON)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fast fix check test conformance bench demo serve lock
+.PHONY: help setup fast fix check test conformance interop bench bench-peers demo serve lock
 
 help: ## say what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## make the environment (every other target does it by itself)
 
@@ -52,8 +52,33 @@ test: check ## everything: crashes, attacks, whole journeys with real processes
 conformance: $(STAMP) ## the official MCP suite, directly and through the gateway
 	python -m tests.conformance $(ARGS)
 
+# What other people made lives in environments of its own, pinned in the file of the same name.
+$(VENV)/apart/%/.installed: tests/%.txt
+	@echo "setting up $(@D) (once)"
+	@$(OUTER) -m venv --without-pip $(@D)
+	@$(OUTER) -m pip --python $(@D)/bin/python install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+INTEROP := $(VENV)/apart/interop
+
+$(INTEROP)/inspector/.installed: tests/interop/package-lock.json
+	@command -v npm >/dev/null || { echo "npm is not here: the inspector is an npm package" >&2; exit 1; }
+	@echo "setting up $(@D) (once)"
+	@mkdir -p $(@D)
+	@cp tests/interop/package.json tests/interop/package-lock.json $(@D)
+	@cd $(@D) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+interop: $(STAMP) $(patsubst %,$(INTEROP)/%/.installed,langgraph pydantic_ai inspector) ## agents of LangGraph and pydantic-ai, and the MCP Inspector, use the gateway
+	python -m tests.interop $(INTEROP)
+
 bench: $(STAMP) ## what a governed call costs (ARGS=--write keeps the result)
 	python -m tests.bench $(ARGS)
+
+PEERS := $(VENV)/apart/bench/peers
+
+bench-peers: $(STAMP) $(patsubst %,$(PEERS)/%/.installed,fastmcp contextforge policygw litellm) ## the same load on other gateways (ARGS=--write keeps the result)
+	python -m tests.bench.peers $(PEERS) $(ARGS)
 
 demo: $(STAMP) ## agents call real servers through the border; the log is proved and tampered with
 	customhouse demo $(ARGS)

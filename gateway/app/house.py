@@ -7,19 +7,20 @@ import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
 
 from gateway.app.artifact import frozen_to
 from gateway.app.clock import wall_us
+from gateway.app.course import APPLY, HOLD, MODES, Start, Step, at_start
 from gateway.app.limits import LimitsBook
 from gateway.app.wiring import (
     all_servers,
     declared_agents,
     refuse_shared_names,
-    server_spec,
+    server_specs,
     server_terms,
 )
 from gateway.audit import entry as entries
@@ -34,9 +35,8 @@ from gateway.metrics import Gauges, Metrics
 from gateway.pipeline import Pipeline
 from gateway.policy.files import Binding, bundle
 from gateway.policy.load import Loaded
-from gateway.policy.load import load as load_policy
 from gateway.policy.snapshot import Policies, builtin_deny_all
-from gateway.store import backing, engine, keyring, keys, recovery, trail
+from gateway.store import backing, engine, keyring, keys, recovery
 from gateway.store.counters import Counters
 from gateway.store.identity import Identity
 from gateway.store.ledger import Ledger
@@ -48,6 +48,7 @@ from gateway.store.tables import reader_engine
 from gateway.store.writer import Effect, WriteFailed, Writer
 from gateway.upstream.breaker import BreakerState
 from gateway.upstream.catalogue import Upstreams
+from gateway.upstream.signature import CallSigner
 
 SYSTEM = "system:house"
 log = structlog.get_logger("customhouse.house")
@@ -62,6 +63,7 @@ class House:
     database: Path
     house_keys: keys.HouseKeys
     signer: Signer
+    call_signer: CallSigner
     identity: Identity
     registry: Registry
     policies: Policies
@@ -77,27 +79,13 @@ class House:
     discovery: Discovery
     orphans: int = 0
     reseal: Callable[[bytes], None] = lambda _key: None  # what the edge does with another state key
+    rolled_back: bool = False  # the policy was, so that its folder decides nothing for now
+    proposals: list[Step] = field(default_factory=list)  # of policies, for another person
 
-    async def apply_policy(self, author: str) -> str:
-        """Load the policy folder and put it in force; all or nothing. Returns the new version.
-
-        Raises: PolicyInvalid, LogUnavailable: nothing changed.
-        """
-        bindings = self.identity.bindings()
-        loaded = await asyncio.to_thread(load_policy, self.config.policies, bindings)
-        prior = self.policies.current.version
-        if loaded.snapshot.version == prior:
-            return prior
-        await self.ledger.change(
-            "policy.apply",
-            author,
-            digest=loaded.snapshot.version,
-            prior=prior,
-            effects=(policy_effect(loaded, bindings),),
-        )
-        self.policies.swap(loaded.snapshot)
-        self.loaded_policy = loaded
-        return loaded.snapshot.version
+    @property
+    def is_held(self) -> bool:
+        """The policy in force is the log's, whatever lies in the folder."""
+        return self.config.two_person_policy or self.rolled_back
 
     def gauges(self) -> Gauges:
         """What /metrics reads when somebody asks."""
@@ -114,6 +102,11 @@ class House:
             writable=not self.ledger.log.closed,
             updates={name: (one.updates_heard, one.updates_passed) for name, one in servers},
         )
+
+    def call_keys(self) -> bytes | None:
+        """By which servers verify signed calls; None when no calls are signed."""
+        signs = any(server.sign for server in self.servers.values())
+        return self.call_signer.jwks() if signs else None
 
     def is_ready(self) -> bool:
         return not self.ledger.closed_by and not self.ledger.log.clock_is_behind()
@@ -132,8 +125,9 @@ async def open_house(
     """
     lock = engine.lock_folder(config.data_dir)
     try:
-        house, tail = _build(config, environ, frozen)
+        house, tail, start = _build(config, environ, frozen)
         await _take_up(house, tail)
+        await _enter_policy_in_force(house, start)
         try:
             yield house
         finally:
@@ -174,7 +168,7 @@ def open_books(config: Config) -> Books:
 
 def _build(
     config: Config, environ: Mapping[str, str], frozen: Lock | None
-) -> tuple[House, recovery.Tail]:
+) -> tuple[House, recovery.Tail, Start]:
     books = open_books(config)
     database, house_keys, signer = books.database, books.house_keys, books.signer
     tables = reader_engine(database)
@@ -188,7 +182,8 @@ def _build(
     registry.only = None if frozen is None else frozen_to(frozen, servers)
     registry.load(tables)
     tables.dispose()
-    loaded = _policy(config, identity)
+    start = at_start(config, identity.bindings())
+    loaded = start.loaded
     policies = Policies(loaded.snapshot if loaded else builtin_deny_all(), wall_us)
     writer = Writer(database, signer, house_keys.payload)
     journal = Log(writer, books.pseudonyms, wall_us)
@@ -203,10 +198,8 @@ def _build(
         policy_version=lambda: policies.current.version,
     )
     metrics = Metrics()
-    specs = [
-        server_spec(name, server, environ, declared=name in config.servers)
-        for name, server in servers.items()
-    ]
+    call_signer = CallSigner(house_keys.state, config.signs_as, wall_us)
+    specs = server_specs(config, environ, servers, call_signer)
     upstream_log = structlog.get_logger("customhouse.upstream")
     upstreams = Upstreams(specs, wall_us, upstream_log, lambda who: policies.current.rights(who))
     house = House(
@@ -215,6 +208,7 @@ def _build(
         database=database,
         house_keys=house_keys,
         signer=signer,
+        call_signer=call_signer,
         identity=identity,
         registry=registry,
         policies=policies,
@@ -228,15 +222,10 @@ def _build(
         pipeline=Pipeline(policies, ledger, upstreams, metrics, lambda: new_call_id(wall_us())),
         servers=servers,
         discovery=Discovery(upstreams, registry, ledger),
+        rolled_back=start.standing.rolled_back,
+        proposals=list(reversed(start.standing.proposals)),
     )
-    return house, books.tail
-
-
-def _policy(config: Config, identity: Identity) -> Loaded | None:
-    """The policy folder compiled, or None when there is none at all (deny all)."""
-    if not config.policies.is_dir():
-        return None
-    return load_policy(config.policies, identity.bindings())
+    return house, books.tail, start
 
 
 def policy_effect(loaded: Loaded, bindings: Sequence[Binding]) -> Effect:
@@ -257,19 +246,23 @@ async def _take_up(house: House, tail: recovery.Tail) -> None:
     house.orphans = await house.recovery.take_up(tail, entry)
     if house.orphans:
         log.warning("orphans_closed", count=house.orphans)
-    await _enter_policy_in_force(house)
 
 
-async def _enter_policy_in_force(house: House) -> None:
-    """What decides from here on is in the log, also when it is the built-in policy that denies all."""
-    version = house.policies.current.version
-    with trail.opened(house.config.data_dir) as read:
-        prior = read.policy_version()
+async def _enter_policy_in_force(house: House, start: Start) -> None:
+    """What decides from here on is in the log, also when it is the built-in policy that denies all;
+    and so is whether it takes two persons: who edits the configuration can have that otherwise."""
+    two = house.config.two_person_policy
+    if two is not start.standing.two_person:
+        await house.ledger.change(MODES[two], SYSTEM)
+        log.warning("two_person_policy", on=two)
+    if start.problem:
+        log.error("policy_in_force_lost", why=start.problem)
+    version, prior = house.policies.current.version, start.standing.version
     if prior == version:
         return
-    loaded = house.loaded_policy
+    loaded, what = house.loaded_policy, HOLD if start.held else APPLY
     effects = (policy_effect(loaded, house.identity.bindings()),) if loaded else ()
-    await house.ledger.change("policy.apply", SYSTEM, digest=version, prior=prior, effects=effects)
+    await house.ledger.change(what, SYSTEM, digest=version, prior=prior, effects=effects)
 
 
 async def _close(house: House) -> None:

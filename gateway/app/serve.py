@@ -19,9 +19,12 @@ import uvloop
 from gateway.app.artifact import tell_unlocked
 from gateway.app.ballast import Ballast
 from gateway.app.clock import wall_us
+from gateway.app.course import lies_otherwise
 from gateway.app.house import House, open_house
 from gateway.app.logs import configure_logs
 from gateway.app.operations.administration import Administration
+from gateway.app.operations.desk import ApiDesk
+from gateway.app.operations.policy import SIGNAL
 from gateway.app.threshold import bound, close_to_children, open_to_callers, refuse_second
 from gateway.config import Config, Listen, check_exposure
 from gateway.domain import refusal as no
@@ -73,6 +76,7 @@ async def _serve(
     async with open_house(config, environ, frozen) as house, _working(house, listener) as edge:
         check_exposure(config, house.identity.issued_keys(wall_us()))
         tell_unlocked(house.registry)
+        _tell_held(house)
         for warning in config.warnings:
             log.warning("configuration", why=warning)
         open_to_callers(listener, config)
@@ -95,7 +99,7 @@ async def _working(house: House, listener: socket.socket) -> AsyncIterator[Borde
     house.upstreams.on_list_changed(discovery.notice)
     await house.upstreams.start()
     issuing = _issuing(house, listener)
-    edge = _border(house, issuing)
+    edge = border(house, issuing, desk)
     house.reseal = edge.reseal
     ballast = Ballast(house.config.data_dir)
     await look_at_disk(house, ballast)
@@ -120,11 +124,27 @@ async def _working(house: House, listener: socket.socket) -> AsyncIterator[Borde
 
 
 async def _first_look(house: House, jobs: asyncio.TaskGroup) -> None:
-    """See every server once before the first caller; a slow one is not waited for."""
-    looks = [jobs.create_task(house.discovery.try_refresh(name)) for name in house.servers]
+    """See every server once before the first caller; a slow one is not waited for.
+
+    One that fetches keys from here before it answers is seen when we serve: `discovery.run` does.
+    """
+    looks = [
+        jobs.create_task(house.discovery.try_refresh(name))
+        for name, server in house.servers.items()
+        if not server.sign
+    ]
     await asyncio.sleep(0)  # the operator's socket is bound when this comes back
     if looks:
         await asyncio.wait(looks, timeout=FIRST_LOOK_S)
+
+
+def _tell_held(house: House) -> None:
+    """Whoever edited the policy folder and started anew must not believe that it counts now."""
+    if house.is_held and lies_otherwise(house.config, house.loaded_policy):
+        two = house.config.two_person_policy
+        why = "two_person_policy is on" if two else "it was rolled back"
+        fix = "customhouse policy diff; then: customhouse policy apply"
+        log.warning("policy_folder_not_in_force", why=why, fix=fix)
 
 
 def _issuing(house: House, listener: socket.socket) -> Issuing | None:
@@ -136,7 +156,8 @@ def _issuing(house: House, listener: socket.socket) -> Issuing | None:
     return at_work(house, f"http://{Listen(host, port)}")
 
 
-def _border(house: House, issuing: Issuing | None) -> Border:
+def border(house: House, issuing: Issuing | None, desk: Administration) -> Border:
+    """The edge of *house*, whose API has its operations done at *desk*."""
     config = house.config
     public_host = urlsplit(config.public_url).netloc
     settings = Settings(
@@ -155,7 +176,9 @@ def _border(house: House, issuing: Issuing | None) -> Border:
         is_draining=lambda: DRAIN in house.ledger.closed_by,
         render_metrics=lambda: house.metrics.render(house.gauges()),
         toolsets=config.toolsets,
+        call_keys=house.call_keys,
         oauth=issuing.oauth if issuing is not None else None,
+        desk=ApiDesk(house, desk),
     )
     return Border(stands_on, settings)
 
@@ -206,7 +229,7 @@ def _reload_at_hup(desk: Administration, jobs: asyncio.TaskGroup) -> None:
 
     async def reload() -> None:
         try:
-            applied = await desk.operate("signal:hup", "policy.apply", {})
+            applied = await desk.operate(SIGNAL, "policy.apply", {})
         except OperationRefused as refused:
             log.warning("policy_not_applied", why=f"{refused.what}: {refused.why}")
         else:

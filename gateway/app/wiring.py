@@ -20,6 +20,7 @@ from gateway.config import (
 )
 from gateway.store.identity import Agent, Identity, NameTaken
 from gateway.store.pins import Terms
+from gateway.upstream.signature import CallSigner
 from gateway.upstream.spec import (
     HttpTransport,
     OpenApiTransport,
@@ -62,7 +63,14 @@ def all_servers(config: Config, registered: Mapping[str, str]) -> dict[str, Serv
 def registered_server(name: str, spec: str, config: Config) -> Server:
     """A server from its stored table, read like one of the file. Raises: ConfigError."""
     base = config.file.parent if config.file else Path.cwd()
-    return server_from(name, json.loads(spec), base)
+    server = server_from(name, json.loads(spec), base)
+    if server.sign and not config.signs_as:
+        raise ConfigError(
+            f"calls to {name} are to be signed, and there is no public_url",
+            "the server checks whose signature it is, and fetches the keys from there",
+            'add public_url = "https://..." to the configuration, as the server reaches this gateway',
+        )
+    return server
 
 
 def server_terms(server: Server) -> Terms:
@@ -79,13 +87,22 @@ def server_terms(server: Server) -> Terms:
     )
 
 
+def server_specs(
+    config: Config, environ: Mapping[str, str], servers: Mapping[str, Server], signer: CallSigner
+) -> list[ServerSpec]:
+    return [
+        server_spec(name, server, environ, signer, declared=name in config.servers)
+        for name, server in servers.items()
+    ]
+
+
 def server_spec(
-    name: str, server: Server, environ: Mapping[str, str], *, declared: bool
+    name: str, server: Server, environ: Mapping[str, str], signer: CallSigner, *, declared: bool
 ) -> ServerSpec:
     """What the upstream room needs; a secret that is missing refuses calls, it never goes bare."""
     return ServerSpec(
         name=name,
-        transport=_transport(server, environ, declared=declared),
+        transport=_transport(server, environ, signer if server.sign else None, declared=declared),
         timeout_s=server.timeout_s,
         per_caller=server.session is Sharing.PER_CALLER,
         requests=server.requests,
@@ -93,9 +110,11 @@ def server_spec(
     )
 
 
-def _transport(server: Server, environ: Mapping[str, str], *, declared: bool) -> Transport:
+def _transport(
+    server: Server, environ: Mapping[str, str], signer: CallSigner | None, *, declared: bool
+) -> Transport:
     if server.openapi is not None:
-        return _open_api(server, server.openapi, environ, declared=declared)
+        return _open_api(server, server.openapi, environ, signer, declared=declared)
     if server.url:
         token, missing = _secret(server.auth, environ)
         return HttpTransport(
@@ -103,6 +122,7 @@ def _transport(server: Server, environ: Mapping[str, str], *, declared: bool) ->
             auth_header_value=f"Bearer {token}" if token else "",
             auth_missing=missing,
             allow_private=declared or is_plainly_local(server.url),
+            signer=signer,
         )
     env, missing = _environment(server.env, environ)
     cwd = str(server.cwd) if server.cwd else ""
@@ -112,11 +132,16 @@ def _transport(server: Server, environ: Mapping[str, str], *, declared: bool) ->
 
 
 def _open_api(
-    server: Server, openapi: OpenApi, environ: Mapping[str, str], *, declared: bool
+    server: Server,
+    openapi: OpenApi,
+    environ: Mapping[str, str],
+    signer: CallSigner | None,
+    *,
+    declared: bool,
 ) -> OpenApiTransport:
     token, missing = _secret(server.auth, environ)
     local = declared or is_plainly_local(server.url)
-    api = HttpTransport(server.url, token, missing, allow_private=local)
+    api = HttpTransport(server.url, token, missing, allow_private=local, signer=signer)
     document: HttpTransport | str = openapi.document
     if "://" in openapi.document:
         near = declared or is_plainly_local(openapi.document)

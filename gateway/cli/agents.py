@@ -40,9 +40,7 @@ def add(on: Invocation, name: str, budgets: tuple[str, ...], **given: Any) -> No
 @common
 def list_agents(on: Invocation) -> None:
     """Every agent, declared or registered."""
-    from gateway.app.operations.showing import agent_rows
-
-    rows = agent_rows(on.reading())
+    rows = _rows(on)
     if on.screen.as_json:
         on.screen.value(rows)
         return
@@ -114,6 +112,14 @@ def grant(on: Invocation, name: str, role: str, reason: str) -> None:
 def withdraw(on: Invocation, name: str, role: str, reason: str) -> None:
     """Take the role ROLE from the agent NAME."""
     _bound(on, on.change("agent.withdraw", name=name, role=role, reason=reason))
+
+
+def _rows(on: Invocation) -> list[dict[str, Any]]:
+    if on.remote is not None:
+        return list(on.remote.rows("agent.list"))
+    from gateway.app.operations.showing import agent_rows
+
+    return agent_rows(on.reading())
 
 
 def _switched(on: Invocation, done: Any, state: str) -> None:

@@ -10,12 +10,12 @@ import click
 
 from gateway.cli.erasing import erase
 from gateway.cli.exporting import export, verify_export
-from gateway.cli.invocation import Invocation, common, end, now_us
+from gateway.cli.invocation import QUALIFIED, Invocation, common, end, now_us
 from gateway.cli.proofs import prove, verify
 from gateway.cli.reopening import reopen
 from gateway.cli.replaying import replay
 from gateway.cli.screen import BOLD, RED, YELLOW, Screen
-from gateway.domain.operator import Exit, OperationRefused
+from gateway.domain.operator import Exit, OperationRefused, usage
 
 if TYPE_CHECKING:
     from gateway.app.operations.opening import Opened, Ring
@@ -44,7 +44,7 @@ audit.add_command(export)
 audit.add_command(verify_export)
 
 
-@audit.command("query", context_settings={"ignore_unknown_options": True})
+@audit.command("query", context_settings=QUALIFIED)
 @click.argument("qualifiers", nargs=-1)
 @click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True)
 @click.option("--payloads", is_flag=True, help="With arguments and results. Each look is an entry.")
@@ -60,15 +60,7 @@ def query(on: Invocation, qualifiers: tuple[str, ...], limit: int, payloads: boo
     agent tenant team server tool object kind status code method act call rule policy what author
     subject address by parent since until; a,b: either; x*: begins with; -key:value: not.
     """
-    from gateway.app.operations.query import parse
-    from gateway.app.operations.search import search, with_rules
-
-    asked = parse(qualifiers, now_us())
-    key = _key(on, "query", asked.text) if payloads else None
-    with on.trail() as trail:
-        rows = with_rules(trail, search(trail, asked, limit))
-        if key is not None:
-            rows = [row | _opened_row(trail, key, row) for row in rows]
+    rows = _found(on, qualifiers, limit, payloads=payloads)
     if on.screen.as_json:
         on.screen.value(rows)
     else:
@@ -82,16 +74,7 @@ def query(on: Invocation, qualifiers: tuple[str, ...], limit: int, payloads: boo
 @common
 def show(on: Invocation, call_id: str, payloads: bool) -> None:
     """Everything the log says of one call; the beginning of its id is enough. Exit 1: nothing."""
-    from gateway.app.operations.search import one_call, with_rules
-
-    with on.trail() as trail:
-        call_id = whole_call_id(trail, call_id)
-    key = _key(on, f"call/{call_id}", "") if payloads else None
-    with on.trail() as trail:
-        found = one_call(trail, call_id)
-        ruled = with_rules(trail, [row for _, row in found])
-        opened = [_payload(trail, key, entry) if key else {} for entry, _ in found]
-    rows = [row | more for row, more in zip(ruled, opened, strict=True)]
+    call_id, rows = _of_call(on, call_id, payloads=payloads)
     if on.screen.as_json:
         on.screen.value({"call": call_id, "entries": rows})
         return
@@ -139,6 +122,43 @@ def whole_call_id(trail: Trail, beginning: str) -> str:
             Exit.CONFLICT,
         )
     return beginning.upper() if beginning.upper() in found else found[0]
+
+
+def _found(
+    on: Invocation, qualifiers: Sequence[str], limit: int, *, payloads: bool
+) -> list[dict[str, Any]]:
+    """The newest entries that fit, oldest first."""
+    if on.remote is not None:
+        if payloads:
+            raise usage(
+                "payloads are not listed from elsewhere", "look at one: audit show CALL --payloads"
+            )
+        return list(on.remote.rows("entry.list", limit, q=qualifiers))[::-1]
+    from gateway.app.operations.query import parse
+    from gateway.app.operations.search import search, with_rules
+
+    asked = parse(qualifiers, now_us())
+    key = _key(on, "query", asked.text) if payloads else None
+    with on.trail() as trail:
+        rows = with_rules(trail, search(trail, asked, limit))
+        return [row | _opened_row(trail, key, row) for row in rows] if key is not None else rows
+
+
+def _of_call(on: Invocation, call_id: str, *, payloads: bool) -> tuple[str, list[dict[str, Any]]]:
+    """The whole id of a call, and all its entries."""
+    if on.remote is not None:
+        told = on.remote.look("call.payloads" if payloads else "call.show", call=call_id.upper())
+        return told["call"], told["entries"]
+    from gateway.app.operations.search import one_call, with_rules
+
+    with on.trail() as trail:
+        call_id = whole_call_id(trail, call_id)
+    key = _key(on, f"call/{call_id}", "") if payloads else None
+    with on.trail() as trail:
+        found = one_call(trail, call_id)
+        ruled = with_rules(trail, [row for _, row in found])
+        opened = [_payload(trail, key, entry) if key else {} for entry, _ in found]
+    return call_id, [row | more for row, more in zip(ruled, opened, strict=True)]
 
 
 # -- payloads -------------------------------------------------------------------------------------

@@ -154,6 +154,20 @@ class Exchange:
         finally:
             self.close()  # also when nobody wants the rest
 
+    def whole(self) -> bytes:
+        """The whole answer, of whatever kind. Raises: Lost."""
+        said = bytearray()
+        try:
+            for chunk in self._chunks():
+                said += chunk
+                if len(said) > MAX_MESSAGE_BYTES:
+                    raise Lost(f"{self._border.url} answers more than anybody reads")
+        except (OSError, HTTPException) as err:
+            raise Lost(f"{self._border.url} broke off: {_told(err)}") from err
+        finally:
+            self.close()
+        return bytes(said)
+
     def abort(self) -> None:
         """Give it up: whoever reads it is woken, and the gateway sees the connection end."""
         with self._lock:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,15 +22,7 @@ def budget() -> None:
 @common
 def show(on: Invocation, name: str | None) -> None:
     """Every budget in its current window (UTC), or those of one tenant, team, agent or tool."""
-    from gateway.app.operations.budgets import budgets
-    from gateway.app.operations.entering import unknown
-
-    house = on.reading()
-    rows = [r for r in budgets(house, now_us()) if name is None or _is_of(r["name"], name)]
-    if not rows and name is not None and not _is_known(house, name):
-        raise unknown(
-            "tenant, team, agent or tool", name, "see all of them: customhouse budget show"
-        )
+    rows = _rows(on, name)
     if on.screen.as_json:
         on.screen.value(rows)
         return
@@ -50,6 +42,21 @@ def show(on: Invocation, name: str | None) -> None:
     )
     if not rows:
         on.screen.note("no limits are set; see `rate` and `budget` in the configuration")
+
+
+def _rows(on: Invocation, name: str | None) -> list[dict[str, Any]]:
+    if on.remote is not None:
+        return list(on.remote.rows("budget.list", name=name))
+    from gateway.app.operations.budgets import budgets
+    from gateway.app.operations.entering import unknown
+
+    house = on.reading()
+    rows = [r for r in budgets(house, now_us()) if name is None or _is_of(r["name"], name)]
+    if not rows and name is not None and not _is_known(house, name):
+        raise unknown(
+            "tenant, team, agent or tool", name, "see all of them: customhouse budget show"
+        )
+    return rows
 
 
 def _is_of(account: str, name: str) -> bool:

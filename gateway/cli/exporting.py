@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from gateway.cli.invocation import Invocation, common, end, now_us
+from gateway.cli.invocation import QUALIFIED, Invocation, common, end, now_us
 from gateway.domain.operator import Exit, OperationRefused, usage
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ FORMATS = ("jsonl", "cloudevents", "ocsf", "sqlite")
 PATH = click.Path(path_type=Path)
 
 
-@click.command("export", context_settings={"ignore_unknown_options": True})
+@click.command("export", context_settings=QUALIFIED)
 @click.argument("qualifiers", nargs=-1)
 @click.option("--format", "shape", type=click.Choice(FORMATS), default="jsonl", show_default=True)
 @click.option("--proofs", is_flag=True, help="With each record what proves it, and names to it.")

@@ -13,31 +13,37 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
+from gateway.cli.elsewhere import Elsewhere
 from gateway.cli.screen import Screen
 from gateway.domain.operator import Exit, OperationRefused
 
 if TYPE_CHECKING:  # nothing of the house is imported before it is needed
     from gateway.app.operations.reading import Reading
+    from gateway.cli.remote import Remote
     from gateway.config import Config
     from gateway.store.trail import Trail
 
 FILE = "customhouse.toml"
 FILE_VARIABLE = "CUSTOMHOUSE_CONFIG"
+# Of commands that take qualifiers: `-agent:hal` is one, and no -h.
+QUALIFIED = {"ignore_unknown_options": True, "help_option_names": ["--help"]}
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class Invocation:
     """What every command gets first."""
 
-    def __init__(self, file: Path | None, screen: Screen) -> None:
+    def __init__(self, file: Path | None, screen: Screen, remote: Remote | None = None) -> None:
         self.file = file
         self.screen = screen
+        self.remote = remote  # None: the gateway of this machine
 
     @functools.cached_property
     def config(self) -> Config:
         """The configuration: the file that was named, else the one in this folder, else defaults."""
         from gateway.config import load
 
+        self._refuse_elsewhere()
         return load(self.found_file(), os.environ)
 
     def found_file(self) -> Path | None:
@@ -52,9 +58,18 @@ class Invocation:
         """Have an operation done, by the server if one runs, else here."""
         from gateway.cli.reach import perform
 
-        self._refuse_founding()
         given = {key: value for key, value in args.items() if value not in (None, (), {})}
+        if self.remote is not None:
+            return self.remote.change(operation, given)
+        self._refuse_founding()
         return perform(self.config, os.environ, operation, given)
+
+    def _refuse_elsewhere(self) -> None:
+        """Whoever asks about another machine is not to be told of this one."""
+        if self.remote is not None:
+            from gateway.cli.remote import not_remote
+
+            raise not_remote()
 
     def _refuse_founding(self) -> None:
         """A folder that somebody strayed into must not become a gateway by a command like any other."""
@@ -117,9 +132,17 @@ def common(command: Command) -> Command:
     @click.option("--json", "as_json", is_flag=True, help="Write JSON.")
     @functools.wraps(command)
     def called(file: Path | None, as_json: bool, **given: Any) -> Any:
-        return command(Invocation(file, Screen(as_json=as_json)), **given)
+        remote = _remote(file)
+        return command(Invocation(file, Screen(as_json=as_json), remote), **given)
 
     return called  # type: ignore[return-value]  # the same command, with two options more
+
+
+def _remote(file: Path | None) -> Remote | None:
+    ctx = click.get_current_context()
+    elsewhere = ctx.find_object(Elsewhere) or Elsewhere()
+    words = ctx.command_path.split()
+    return elsewhere.remote(words[1] if len(words) > 1 else "", file)
 
 
 def changing(command: Command) -> Command:

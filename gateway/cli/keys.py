@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from gateway.cli.invocation import Invocation, changing, common, now_us
@@ -35,15 +37,7 @@ def issue(on: Invocation, agent: str, days: int, reason: str) -> None:
 @common
 def list_keys(on: Invocation, agent: str | None) -> None:
     """Every key, or those of AGENT. Keys of the configuration file are listed by reference."""
-    from gateway.app.operations.entering import unknown
-    from gateway.app.operations.showing import key_rows
-
-    house = on.reading()
-    rows = key_rows(house, now_us())
-    if agent is not None:
-        rows = [row for row in rows if row["agent"] == agent]
-        if not rows and agent not in house.identity.agents:
-            raise unknown("agent", agent, "see: customhouse agent list")
+    rows = _rows(on, agent)
     if on.screen.as_json:
         on.screen.value(rows)
         return
@@ -100,6 +94,22 @@ def rotate(on: Invocation, which: str, reason: str) -> None:
             "give the new verifier key to those who keep checkpoints; the old one is kept"
         )
     on.screen.note("take the keys folder into your backup again")
+
+
+def _rows(on: Invocation, agent: str | None) -> list[dict[str, Any]]:
+    if on.remote is not None:
+        return list(on.remote.rows("key.list", agent=agent))
+    from gateway.app.operations.entering import unknown
+    from gateway.app.operations.showing import key_rows
+
+    house = on.reading()
+    rows = key_rows(house, now_us())
+    if agent is None:
+        return rows
+    rows = [row for row in rows if row["agent"] == agent]
+    if not rows and agent not in house.identity.agents:
+        raise unknown("agent", agent, "see: customhouse agent list")
+    return rows
 
 
 def _until(at_us: int) -> str:

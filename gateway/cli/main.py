@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import click
 
+from gateway.cli.elsewhere import Elsewhere
 from gateway.cli.lazy import Late, LazyGroup
 from gateway.cli.screen import show_refused
 from gateway.domain.operator import Exit, OperationRefused
@@ -89,8 +90,12 @@ class Root(LazyGroup):
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(package_name="customhouse", prog_name="customhouse")
-def main() -> None:
+@click.option("--url", help="Administer the gateway there (default: $CUSTOMHOUSE_URL, else here).")
+@click.option("--key", help="With --url: the key, by reference (default: env:CUSTOMHOUSE_KEY).")
+@click.pass_context
+def main(ctx: click.Context, url: str | None, key: str | None) -> None:
     """Customhouse: a tool gateway with governance for AI agents."""
+    ctx.obj = Elsewhere(url, key)
 
 
 def _explained(err: BaseException, *, as_json: bool) -> int:

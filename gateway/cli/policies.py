@@ -8,22 +8,37 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gateway.cli.differing import show_differences
 from gateway.cli.invocation import Invocation, common, end, now_us
-from gateway.cli.screen import BOLD, GREEN, RED
+from gateway.cli.screen import GREEN, RED
+from gateway.cli.simulating import simulate
+from gateway.cli.suggesting import suggest, unused
+from gateway.cli.versions import COMMANDS, say_in_force
 from gateway.domain.operator import Exit, OperationRefused, usage
 
 if TYPE_CHECKING:
     from gateway.app.operations.asking import Answer
     from gateway.app.operations.reading import Reading
-    from gateway.policy.compare import Change
     from gateway.policy.snapshot import Snapshot
 
 FOLDER = click.argument("folder", type=click.Path(path_type=Path), required=False)
+AT = click.option(
+    "--at",
+    default="",
+    help="The policy in force then, such as 7d or 2026-11-22T10:30Z; conditions see that time.",
+)
 
 
 @click.group()
 def policy() -> None:
     """Who may do what: check and test the files, ask them, put them in force."""
+
+
+for command in COMMANDS:
+    policy.add_command(command)
+policy.add_command(simulate)
+policy.add_command(unused)
+policy.add_command(suggest)
 
 
 @policy.command("check")
@@ -88,18 +103,18 @@ def test(on: Invocation, folder: Path | None) -> None:
 @click.argument("object_", metavar="OBJECT")
 @click.option("--act", default="", help="Default: the usual one, such as call for tools.")
 @click.option("--arguments", default="{}", help="JSON, for conditions on arguments.")
-@click.option("--at", "at", default="", help="When (default: now), for conditions on time.")
+@AT
 @click.option("--draft", is_flag=True, help="Ask the files as they are, not the policy in force.")
 @common
 def explain(on: Invocation, agent: str, object_: str, **given: Any) -> None:
     """Why AGENT may or may not do that to OBJECT, with every rule that matches or nearly does."""
-    answer = _asked(on, agent, object_, **given)
+    told, said = _told(on, agent, object_, **given)
     if on.screen.as_json:
-        on.screen.value(answer.as_json())
+        on.screen.value(told)
         return
-    on.screen.text(answer.explanation.say())
-    if answer.stopped:
-        on.screen.line(f"  but: {answer.stopped}", RED)
+    on.screen.text(said)
+    if told["stopped"]:
+        on.screen.line(f"  but: {told['stopped']}", RED)
 
 
 @policy.command("can-i")
@@ -108,7 +123,7 @@ def explain(on: Invocation, agent: str, object_: str, **given: Any) -> None:
 @click.option("--list", "listed", is_flag=True, help="Everything the agent may see.")
 @click.option("--act", default="")
 @click.option("--arguments", default="{}", help="JSON, for conditions on arguments.")
-@click.option("--at", "at", default="", help="When (default: now).")
+@AT
 @click.option("--draft", is_flag=True, help="Ask the files as they are, not the policy in force.")
 @common
 def can_i(
@@ -120,33 +135,33 @@ def can_i(
 ) -> None:
     """Whether AGENT may: `yes` and exit 0, or `no` and exit 1. Rates and budgets are not asked."""
     if listed:
-        _list_visible(on, agent, draft=given["draft"])
+        _list_visible(on, agent, draft=given["draft"], at=given["at"])
         return
     if object_ is None:
         raise usage("OBJECT is missing", "say what it would act on, or --list")
-    answer = _asked(on, agent, object_, **given)
+    told, _ = _told(on, agent, object_, **given)
     if on.screen.as_json:
-        on.screen.value(answer.as_json())
+        on.screen.value(told)
     else:
-        by = answer.stopped or answer.explanation.sentence
-        on.screen.line("yes" if answer.yes else "no", GREEN if answer.yes else RED)
-        on.screen.note(f"by: {by}")
-        if answer.explanation.fix and not answer.stopped:
-            on.screen.note(f"fix: {answer.explanation.fix}")
-    end(Exit.YES if answer.yes else Exit.NO)
+        on.screen.line("yes" if told["allowed"] else "no", GREEN if told["allowed"] else RED)
+        on.screen.note(f"by: {told['stopped'] or told['by']}")
+        if told["fix"] and not told["stopped"]:
+            on.screen.note(f"fix: {told['fix']}")
+    end(Exit.YES if told["allowed"] else Exit.NO)
 
 
 @policy.command("who-can")
 @click.argument("object_", metavar="OBJECT")
 @click.option("--act", default="", help="Default: the usual one, such as call for tools.")
+@AT
 @click.option("--draft", is_flag=True, help="Ask the files as they are, not the policy in force.")
 @common
-def who_can(on: Invocation, object_: str, act: str, draft: bool) -> None:
+def who_can(on: Invocation, object_: str, act: str, draft: bool, at: str) -> None:
     """Every agent that may do that to OBJECT, or may under conditions. Exit 1: nobody."""
     from gateway.app.operations.comparing import who_can as able_agents
 
     house = on.reading()
-    able = list(able_agents(house, _snapshot(on, house, draft=draft), object_, act))
+    able = list(able_agents(house, _snapshot(on, house, draft=draft, at=at), object_, act))
     if on.screen.as_json:
         on.screen.value([one.as_json() for one in able])
     else:
@@ -157,61 +172,37 @@ def who_can(on: Invocation, object_: str, act: str, draft: bool) -> None:
 
 @policy.command("diff")
 @FOLDER
+@AT
 @common
-def diff(on: Invocation, folder: Path | None) -> None:
-    """What would change if FOLDER (default: the policy folder) were put in force. Exit 1: something."""
-    from gateway.app.operations.comparing import differences
+def diff(on: Invocation, folder: Path | None, at: str) -> None:
+    """What would change if FOLDER (default: the policy folder) were put in force. Exit 1: something.
+
+    With --at, compared with the policy that was in force then.
+    """
     from gateway.policy import files
     from gateway.policy.load import compile as compile_policy
 
     house = on.reading()
-    before = _snapshot(on, house, draft=False)
+    before = _snapshot(on, house, draft=False, at=at)
     source = files.read(_folder(on, folder))
     after = compile_policy(source, house.identity.bindings())
-    lines = _changed_lines(before, after)
-    found = differences(house, before, after)
-    if on.screen.as_json:
-        on.screen.value({"rules": lines, "agents": [_as_json(change) for change in found]})
-    else:
-        for sign, text in lines:
-            on.screen.line(f"{sign} {text}", GREEN if sign == "+" else RED)
-        head = ("AGENT", "TENANT", "OBJECT", "ACT", "NOW", "THEN")
-        on.screen.table(head, [tuple(_as_json(change).values()) for change in found])
-        gains = sum(change.gains for change in found)
-        on.screen.note(f"{gains} gained, {len(found) - gains} lost or changed")
-    end(Exit.NO if lines or found else Exit.YES)
-
-
-def _changed_lines(before: Snapshot, after: Snapshot) -> list[tuple[str, str]]:
-    """("-" or "+", line) of rules and roles, in the order of their files."""
-    old = dict.fromkeys([r.text for r in before.rules] + [k.text for k in before.links])
-    new = dict.fromkeys([r.text for r in after.rules] + [k.text for k in after.links])
-    removed = [("-", text) for text in old if text not in new]
-    return removed + [("+", text) for text in new if text not in old]
-
-
-def _as_json(change: Change) -> dict[str, str]:
-    who = change.principal
-    return {
-        "agent": who.subject,
-        "tenant": who.tenant,
-        "object": change.object,
-        "act": str(change.act),
-        "now": change.before,
-        "then": change.after,
-    }
+    end(Exit.NO if show_differences(on, house, before, after) else Exit.YES)
 
 
 @policy.command("apply")
 @common
 def apply(on: Invocation) -> None:
-    """Put the policy folder in force: all of it or nothing, an entry in the log."""
-    _folder(on, None)
+    """Put the policy folder in force: all of it or nothing, an entry in the log.
+
+    With two_person_policy it is only proposed: see `policy approve`.
+    """
+    if on.remote is None:
+        _folder(on, None)
     done = on.change("policy.apply")
     if on.screen.as_json:
         on.screen.value(done)
         return
-    on.screen.line(f"policy {done['version'][:12]} is in force: {done['rules']} rules", BOLD)
+    say_in_force(on, done)
     for warning in done["warnings"]:
         on.screen.note(warning)
     if not done["cases"]:
@@ -231,37 +222,58 @@ def _folder(on: Invocation, named: Path | None) -> Path:
     return folder
 
 
+def _told(on: Invocation, agent: str, object_: str, **given: Any) -> tuple[dict[str, Any], str]:
+    """The answer to a question, and the same in a few lines."""
+    if on.remote is None:
+        answer = _asked(on, agent, object_, **given)
+        return answer.as_json(), answer.explanation.say()
+    if given["draft"] or given["at"] or given["arguments"] == "-":
+        raise usage(
+            "only the policy in force is asked from elsewhere", "say it without that option"
+        )
+    asked = {"act": given["act"], "arguments": given["arguments"]}
+    told = on.remote.look("policy.explain", agent=agent, object=object_, **asked)
+    said = told.pop("said")
+    return told, said or f"{told['verdict']}  by: {told['by']}"
+
+
 def _asked(on: Invocation, agent: str, object_: str, **given: Any) -> Answer:
     from gateway.app.operations.asking import Question, ask
-    from gateway.app.operations.query import moment
 
     arguments = sys.stdin.read() if given["arguments"] == "-" else given["arguments"]
-    at_us = moment(given["at"], now_us())[0] if given["at"] else now_us()
     house = on.reading()
-    question = Question(agent, object_, given["act"], arguments, at_us)
-    return ask(house, _snapshot(on, house, draft=given["draft"]), question)
+    question = Question(agent, object_, given["act"], arguments, _at_us(given["at"]))
+    return ask(house, _snapshot(on, house, draft=given["draft"], at=given["at"]), question)
 
 
-def _snapshot(on: Invocation, house: Reading, *, draft: bool) -> Snapshot:
-    """The policy in force; before a gateway ever ran, or as a draft, the files."""
+def _at_us(at: str) -> int:
+    from gateway.app.operations.query import moment
+
+    now = now_us()
+    return moment(at, now)[0] if at else now
+
+
+def _snapshot(on: Invocation, house: Reading, *, draft: bool, at: str) -> Snapshot:
+    """The policy in force at that time; before a gateway ever ran, or as a draft, the files."""
     from gateway.app.operations.reading import policy_in_force
+    from gateway.app.operations.versions import snapshot_at
     from gateway.policy import files
     from gateway.policy.load import compile as compile_policy
     from gateway.policy.snapshot import builtin_deny_all
 
     if house.database is not None and not draft:
         with on.trail() as trail:
-            return policy_in_force(trail)
+            return snapshot_at(trail, _at_us(at)) if at else policy_in_force(trail)
     if not on.config.policies.is_dir():
         return builtin_deny_all()
     return compile_policy(files.read(on.config.policies), house.identity.bindings())
 
 
-def _list_visible(on: Invocation, agent: str, *, draft: bool) -> None:
+def _list_visible(on: Invocation, agent: str, *, draft: bool, at: str) -> None:
     from gateway.app.operations.asking import visible
 
     house = on.reading()
-    seen = visible(house, _snapshot(on, house, draft=draft), agent)
+    seen = visible(house, _snapshot(on, house, draft=draft, at=at), agent)
     if on.screen.as_json:
         on.screen.value([{"object": d.object, "wire_name": d.wire_name} for d in seen])
     else:

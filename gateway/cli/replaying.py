@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateway.cli.invocation import Invocation, common, end, now_us
+from gateway.cli.invocation import QUALIFIED, Invocation, common, end, now_us
 from gateway.cli.screen import GREEN, RED
 from gateway.domain.operator import Exit
 
 if TYPE_CHECKING:
     from gateway.app.operations.opening import Opened, Ring
-    from gateway.app.operations.replaying import Decided
+    from gateway.app.operations.recalling import Decided
     from gateway.store.trail import Trail
 
 
-@click.command("replay", context_settings={"ignore_unknown_options": True})
+@click.command("replay", context_settings=QUALIFIED)
 @click.argument("qualifiers", nargs=-1)
 @click.option("--sealed", is_flag=True, help="Leave arguments closed: what needs them is counted.")
 @common
@@ -35,7 +35,7 @@ def replay(on: Invocation, qualifiers: tuple[str, ...], sealed: bool) -> None:
     asked = parse(qualifiers, now_us())
     reading = on.reading()
     with on.trail() as trail:
-        opener = _Opener(on, trail, f"replay {asked.text}".strip(), sealed=sealed)
+        opener = Opener(on, trail, f"replay {asked.text}".strip(), sealed=sealed)
         replayed = decide_again(trail, reading, asked, opener.open)
     if on.screen.as_json:
         on.screen.value(replayed.as_json())
@@ -44,7 +44,7 @@ def replay(on: Invocation, qualifiers: tuple[str, ...], sealed: bool) -> None:
     end(Exit.NO if replayed.differ else Exit.YES)
 
 
-class _Opener:
+class Opener:
     """Opens payloads. The first one makes the entry that says so; where none matters there is none."""
 
     def __init__(self, on: Invocation, trail: Trail, note: str, *, sealed: bool) -> None:

@@ -23,9 +23,7 @@ server.add_command(add)
 @common
 def list_servers(on: Invocation) -> None:
     """Every server, declared or registered."""
-    from gateway.app.operations.showing import server_rows
-
-    rows = _with_failures(on, server_rows(on.reading()))
+    rows = _rows(on)
     if on.screen.as_json:
         on.screen.value(rows)
         return
@@ -52,12 +50,9 @@ def list_servers(on: Invocation) -> None:
 @common
 def show(on: Invocation, name: str) -> None:
     """One server: on what terms it is behind the border, and what it offers."""
-    from gateway.app.operations.showing import definition_rows, server_row
     from gateway.cli.review import definition_table
 
-    house = on.reading()
-    (row,) = _with_failures(on, [server_row(house, name)])
-    definitions = definition_rows(house, name)
+    row, definitions = _one(on, name)
     if on.screen.as_json:
         on.screen.value({**row, "listed": definitions})
         return
@@ -87,16 +82,9 @@ def test(on: Invocation, name: str) -> None:
 @common
 def approve(on: Invocation, name: str, yes: bool, reason: str) -> None:
     """Approve everything that the server proposes. What is quarantined is looked at by itself."""
-    from gateway.app.operations.showing import definition_rows, definitions_shown, find_pin
     from gateway.cli.review import show_definition, show_flagged
 
-    house = on.reading()
-    proposed = [
-        row
-        for row in definition_rows(house, name)
-        if row["approval"] == "proposed" and not row["gone"]
-    ]
-    shown = definitions_shown(house, [find_pin(house, row["object"]) for row in proposed])
+    proposed, shown = _proposed(on, name)
     if not on.screen.as_json:
         for row in shown:
             show_definition(on.screen, row)
@@ -157,6 +145,45 @@ def suspend(on: Invocation, name: str, reason: str) -> None:
 def resume(on: Invocation, name: str, reason: str) -> None:
     """Let calls through to the server again."""
     _switched(on, on.change("server.resume", name=name, reason=reason), "serving")
+
+
+def _rows(on: Invocation) -> list[dict[str, Any]]:
+    if on.remote is not None:
+        return list(on.remote.rows("server.list"))
+    from gateway.app.operations.showing import server_rows
+
+    return _with_failures(on, server_rows(on.reading()))
+
+
+def _one(on: Invocation, name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """A server, and what it offers."""
+    if on.remote is not None:
+        row = on.remote.look("server.show", name=name)
+        return row, list(on.remote.rows("definition.list", server=name))
+    from gateway.app.operations.showing import definition_rows, server_row
+
+    house = on.reading()
+    (row,) = _with_failures(on, [server_row(house, name)])
+    return row, definition_rows(house, name)
+
+
+def _proposed(on: Invocation, name: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """What a server proposes: the rows, and each of them whole."""
+    if on.remote is not None:
+        found = on.remote.rows("definition.list", server=name, approval="proposed")
+        rows = [row for row in found if not row["gone"]]
+        shown = [on.remote.look("definition.show", object=row["object"]) for row in rows]
+        # What is approved is what is shown, whatever the list said a moment before.
+        return shown, shown
+    from gateway.app.operations.showing import definition_rows, definitions_shown, find_pin
+
+    house = on.reading()
+    rows = [
+        row
+        for row in definition_rows(house, name)
+        if row["approval"] == "proposed" and not row["gone"]
+    ]
+    return rows, definitions_shown(house, [find_pin(house, row["object"]) for row in rows])
 
 
 def _with_failures(on: Invocation, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from gateway.cli.screen import BOLD, Screen
 from gateway.domain.operator import Exit, OperationRefused, usage
 
 if TYPE_CHECKING:
-    from gateway.app.operations.reading import Reading
+    pass
 
 MIN_DIGEST = 8
 # How a call ended -> how the command ends.
@@ -37,12 +37,11 @@ def tool() -> None:
 @common
 def list_tools(on: Invocation, server: str | None, state: str | None) -> None:
     """Every definition, or those of SERVER."""
-    from gateway.app.operations.showing import definition_rows
     from gateway.cli.review import definition_table
 
     rows = [
         row
-        for row in definition_rows(on.reading(), server)
+        for row in _rows(on, server)
         if state in (None, "gone" if row["gone"] else row["approval"])
     ]
     if on.screen.as_json:
@@ -60,7 +59,7 @@ def show(on: Invocation, named: str) -> None:
     """One definition, exactly as models get it; hidden characters are written out."""
     from gateway.cli.review import show_definition
 
-    row = _shown(on.reading(), named)
+    row = _shown(on, named)
     if on.screen.as_json:
         on.screen.value(row)
         return
@@ -72,7 +71,7 @@ def show(on: Invocation, named: str) -> None:
 @common
 def diff(on: Invocation, named: str) -> None:
     """What changed since it was approved. Exit 0: nothing, 1: something."""
-    row = _shown(on.reading(), named)
+    row = _shown(on, named)
     changed = row["approved_digest"] != row["digest"]
     if on.screen.as_json:
         from gateway.cli.review import differences
@@ -92,7 +91,7 @@ def diff(on: Invocation, named: str) -> None:
 @common
 def approve(on: Invocation, named: str, digest: str | None, yes: bool, reason: str) -> None:
     """Let agents call exactly this definition. A later change is quarantined. Exit 6: it changed."""
-    row = _shown(on.reading(), named)
+    row = _shown(on, named)
     if digest is None:
         if not on.screen.as_json:
             _show_change(on.screen, row)
@@ -167,9 +166,21 @@ def call(on: Invocation, agent: str, named: str, arguments: str, reason: str) ->
     end(_ENDS.get(done["status"], Exit.NO))
 
 
-def _shown(house: Reading, named: str) -> dict[str, Any]:
+def _rows(on: Invocation, server: str | None) -> list[dict[str, Any]]:
+    if on.remote is not None:
+        return list(on.remote.rows("definition.list", server=server))
+    from gateway.app.operations.showing import definition_rows
+
+    return definition_rows(on.reading(), server)
+
+
+def _shown(on: Invocation, named: str) -> dict[str, Any]:
+    if on.remote is not None:
+        row: dict[str, Any] = on.remote.look("definition.show", object=named)
+        return row
     from gateway.app.operations.showing import definition_shown, find_pin
 
+    house = on.reading()
     return definition_shown(house, find_pin(house, named))
 
 

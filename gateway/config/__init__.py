@@ -157,7 +157,19 @@ def _contradictions(config: Config, *, named: bool) -> Iterator[_Contradiction]:
             "policy names both in one place, so the agent would have the role without being given it",
             "rename one of them",
         )
+    yield from _about_signing(config)
     yield from _about_issuers(config)
+
+
+def _about_signing(config: Config) -> Iterator[_Contradiction]:
+    signing = [name for name, server in config.servers.items() if server.sign]
+    if signing and not config.signs_as:
+        yield (
+            ("servers", signing[0], "sign"),
+            "calls are to be signed, and there is no public_url",
+            "servers check whose signature it is, and fetch the keys from there",
+            'add public_url = "https://..." as servers reach this gateway',
+        )
 
 
 def _about_issuers(config: Config) -> Iterator[_Contradiction]:

@@ -25,6 +25,7 @@ TOP: Mapping[str, Key] = {
     "data_dir": Key(kinds.folder, "./data"),
     "keys_dir": Key(kinds.folder, "./keys"),
     "policies": Key(kinds.folder, "./policies"),
+    "two_person_policy": Key(kinds.yes_or_no, False),
     "allowed_hosts": Key(kinds.hosts, []),
     "allowed_origins": Key(kinds.origins, []),
     "log_level": Key(kinds.log_level, "info"),
@@ -55,6 +56,7 @@ SERVER: Mapping[str, Key] = {
     "cache": Key(kinds.per_tool(0, _DAY_S, 0), 0),
     "session": Key(kinds.session, "shared"),
     "requests": Key(kinds.requests, ["elicitation"]),
+    "sign": Key(kinds.yes_or_no, False),
 }
 AGENT: Mapping[str, Key] = {
     "team": Key(kinds.name),

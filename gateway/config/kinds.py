@@ -125,6 +125,12 @@ def origins(raw: Any) -> tuple[str, ...]:
     return tuple(origin.lower() for origin in texts(raw))
 
 
+def yes_or_no(raw: Any) -> bool:
+    if not isinstance(raw, bool):
+        raise Unfit(f"expected true or false, not {_kind(raw)}")
+    return raw
+
+
 def log_level(raw: Any) -> str:
     if raw not in _LOG_LEVELS:
         raise Unfit(f"expected one of {', '.join(_LOG_LEVELS)}")

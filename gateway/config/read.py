@@ -29,6 +29,7 @@ DEFAULT_TENANT = "default"
 _STRICT = "an unknown key would be a setting that silently does nothing"
 _UNDERSTOOD = "nothing opens before every value is understood"
 _CHILD_ONLY = ("env", "cwd")
+_URL_ONLY = ("auth", "sign")
 _SHARED_ONLY = ("cache", "openapi")
 
 
@@ -135,13 +136,13 @@ class Reader:
                 "give the url too, or remove openapi",
             )
         stray = [key for key in _CHILD_ONLY if ways == ["url"] and key in given]
-        stray += ["auth"] if ways != ["url"] and "auth" in given else []
+        stray += [key for key in _URL_ONLY if ways != ["url"] and key in given]
         if stray:
             raise self.source.error(
                 (*path, stray[0]),
                 f"{stray[0]} has no meaning for a server with {ways[0]}",
-                "env and cwd are for child processes, auth is for a url",
-                "remove it" if ways == ["url"] else "give the child its secret in env",
+                "env and cwd are for child processes, auth and sign are for a url",
+                "give the child its secret in env" if stray[0] == "auth" else "remove it",
             )
         self._check_session(path, values["session"], given)
         limits: dict[str, Any] = {}

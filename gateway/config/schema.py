@@ -50,6 +50,7 @@ _OF_KIND: Mapping[kinds.Parse, Schema] = {
     kinds.seconds: {"type": "number", "minimum": 0.1, "maximum": 3600},
     kinds.listen: _pattern(r"^(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$"),
     kinds.folder: _TEXT,
+    kinds.yes_or_no: {"type": "boolean"},
     kinds.hosts: _list(_pattern(f"^{_HOST}$")),
     kinds.origins: _list(_pattern(f"^https?://{_HOST}$")),
     kinds.log_level: {"enum": ["debug", "info", "warning", "error"]},

@@ -85,6 +85,7 @@ class Server:
     approve: Approve = Approve.ASK
     session: Sharing = Sharing.SHARED
     requests: frozenset[str] = DEFAULT_REQUESTS  # what it may ask its callers
+    sign: bool = False  # each request to it says, signed, which call it carries
     limits: Limits | None = None  # of each of its tools, per tenant
 
     def takes(self, tool: str) -> bool:
@@ -151,6 +152,7 @@ class Config:
     toolsets: Mapping[str, Toolset]
     issuers: Mapping[str, Issuer] = field(default_factory=dict)
     public_url: str = ""  # of this gateway as clients see it; "" for where it listens
+    two_person_policy: bool = False  # what one person proposes, another one has to approve
     file: Path | None = None
     warnings: tuple[str, ...] = ()  # worth a person's look, not worth staying closed
     settings: tuple[Setting, ...] = ()
@@ -159,6 +161,14 @@ class Config:
     def proved_roles(self) -> frozenset[str]:
         """The roles that tokens give: no agent is called like one of them."""
         return frozenset(role for one in self.issuers.values() for *_, role in one.roles)
+
+    @property
+    def signs_as(self) -> str:
+        """Whom signed calls are from, and where their keys are; "" when nobody could say."""
+        if self.public_url:
+            return self.public_url
+        can_be_reached = self.listen.is_loopback and self.listen.port
+        return f"http://{self.listen}" if can_be_reached else ""
 
     def show(self) -> tuple[Setting, ...]:
         """Every effective value with where it came from, in the order of the file format."""

@@ -8,7 +8,7 @@ reached.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gateway.domain import refusal
 from gateway.domain.asking import ASKS, Ask, problem_of
@@ -21,8 +21,7 @@ _PINNED_KINDS = frozenset({Kind.TOOL, Kind.RESOURCE, Kind.TEMPLATE, Kind.PROMPT}
 _WITH_ARGUMENTS = frozenset({(Kind.TOOL, Act.CALL), (Kind.PROMPT, Act.GET)})
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """Where a call stands at the instant of its admission, as the ledger gathered it."""
 
     decision: Decision

@@ -208,6 +208,32 @@ NOT_SUPPORTED_ACROSS_ERAS = Refusal(
     "Use a client of the revision the server speaks.", as_result=True,
 )  # fmt: skip
 
+# -- administration over HTTP ---------------------------------------------------------------------
+ETAG_MISSING = Refusal(
+    "etag_missing", 428, 42800, False,
+    "The change does not say which state of the resource it is for.",
+    "Read the resource, and send its ETag as If-Match.",
+)  # fmt: skip
+ETAG_STALE = Refusal(
+    "etag_stale", 412, 41200, False,
+    "The resource is not what it was when it was read; nothing was changed.",
+    "Read it again, then decide again.",
+)  # fmt: skip
+IN_THE_WAY = Refusal(
+    "in_the_way", 409, 40900, False,
+    "Something that is so already stands in the way of the change.",
+    "Read the resource, and change what stands in the way.",
+)  # fmt: skip
+NOT_VALID = Refusal(
+    "not_valid", 422, 42200, False,
+    "What the change would put in force is not valid; nothing was changed.",
+    "Correct it, then send the change again.",
+)  # fmt: skip
+NOT_NOW = Refusal(
+    "not_now", 503, 50307, True,
+    "The gateway cannot carry this out now.", _REPEAT,
+)  # fmt: skip
+
 # -- may it ---------------------------------------------------------------------------------------
 UNKNOWN_OBJECT = Refusal("unknown_object", 200, _RPC_PARAMS, False, _UNKNOWN, _UNKNOWN_FIX)
 FORBIDDEN = _concealed("forbidden")  # no rule allows it, or one denies it, whatever the arguments

@@ -38,6 +38,7 @@ from gateway.edge.lists import Lists
 from gateway.edge.methods import Naming, find_method
 from gateway.edge.reply import Answer, Identification, final_result, result_frame, upstream_state
 from gateway.edge.rounds import Govern, Unbridged, bridged
+from gateway.edge.search import Searches, asked_really
 from gateway.edge.state import States
 from gateway.edge.stream import Stream, final_result_of
 from gateway.edge.strict import Message
@@ -58,6 +59,7 @@ class Answers:
         self._states = States(house.state_key, token_hex(16))
         self._tasks = Tasks(house.state_key)
         self.lists = Lists(self.place, self._own, settings.max_list_bytes)
+        self._searches = Searches(self.place, self._own)
         self.subscriptions = Subscriptions(house, settings, self.place)
 
     def reseal(self, state_key: bytes) -> None:
@@ -156,7 +158,7 @@ class Answers:
                 raise self._stepped_up(refused, call, exchange) from None
         await self._house.pipeline.enter(call)
         try:
-            return Answer(200, result_frame(asking.id, self._own_result(call, exchange)))
+            return Answer(200, result_frame(asking.id, await self._own_result(call, exchange)))
         except Refused as refused:
             raise await self.entered(refused, exchange) from None
 
@@ -297,6 +299,8 @@ class Answers:
     def _call(self, exchange: Exchange, call_id: str) -> Call:
         asked = exchange.asked
         row = find_method(asked.message.method, modern=asked.client.modern, notifies=False)
+        if asked.endpoint.search:
+            asked, row = asked_really(asked, row)
         call = to_call(asked, row, self.place(), call_id)
         if row.naming is Naming.TASK:
             return self._tasks.follow(call, asked, self.place())
@@ -317,12 +321,14 @@ class Answers:
             params[_STATE] = begun.state
         return replace(call, id=begun.call_id, round=begun.number, params=params)
 
-    def _own_result(self, call: Call, exchange: Exchange) -> bytes:
+    async def _own_result(self, call: Call, exchange: Exchange) -> bytes:
         if call.method == "server/discover":
             return self.lists.discovered(call, exchange.asked.endpoint)
         if call.method == "initialize":
             return self.lists.initialized(call, exchange.asked.endpoint, exchange.negotiated)
         asked = exchange.asked
+        if call.method == "tools/call":
+            return await self._searches.result(call, asked.endpoint)
         return self.lists.result(call, asked.endpoint, asked.message.params.get("cursor"))
 
 

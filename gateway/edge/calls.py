@@ -90,7 +90,10 @@ class Place(msgspec.Struct, frozen=True):
         """What *name* means at *endpoint*, approved or not, and whoever may see it.
 
         What a toolset leaves out is nothing there: it is not to be told apart from what is nowhere.
+        Nor is any tool of a server at a search endpoint, where it is called through call_tool.
         """
+        if endpoint.search and kind is Kind.TOOL:
+            return None
         if endpoint.span is Span.SERVER:
             return self.catalogue.find(endpoint.name, kind, name)
         found = self.catalogue.by_wire(kind, name)

@@ -19,6 +19,7 @@ from gateway.domain.model import (
 )
 from gateway.domain.refusal import Refusal
 from gateway.domain.toolset import Toolset
+from gateway.edge.api.desk import Desk
 from gateway.edge.asks import Respondent
 
 if TYPE_CHECKING:  # it costs an import that a gateway without issuers need not make
@@ -128,4 +129,7 @@ class House:
     is_ready: Callable[[], bool] = lambda: True
     is_draining: Callable[[], bool] = lambda: False
     render_metrics: Callable[[], bytes] = lambda: b""
+    # By which servers verify signed calls; None: no calls are signed.
+    call_keys: Callable[[], bytes | None] = lambda: None
     oauth: OAuth | None = None  # None: there are no issuers, and tokens are nothing
+    desk: Desk | None = None  # None: there is no administration over HTTP

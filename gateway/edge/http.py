@@ -4,7 +4,9 @@ POST    the endpoints (see endpoint)  one JSON-RPC message of either era
 GET     the same                      what a session of the handshake era is told
 DELETE  the same                      ends a session of the handshake era
 GET     /livez  /readyz               anyone
+GET     /.well-known/...              anyone: the keys of signed calls, and what tokens are for
 GET     /metrics                      whom policy lets read admin/metrics
+any     /api/v1...                    administration, see edge/api
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ from gateway.domain.refusal import (
 )
 from gateway.edge.allowance import REFUSED_BYTES, Allowances
 from gateway.edge.answers import Answers
+from gateway.edge.api.api import Api, Inquiry, is_api, respond_problem
+from gateway.edge.api.problem import PROBLEM_TYPE, fault_problem
 from gateway.edge.arrival import Arrival, Vanished, Visitor, address_of, read_body
 from gateway.edge.authn import CHALLENGE, KeyUnknown, identify
 from gateway.edge.endpoint import Endpoint, Span, endpoint_of
@@ -51,6 +55,8 @@ _NOT_SO = Answer(HTTPStatus.METHOD_NOT_ALLOWED, b"")
 _NOT_SUCH = Answer(HTTPStatus.NOT_ACCEPTABLE, b"")
 _FAULT = Asking(b"", "", modern=True)
 _CLOSE = (b"connection", b"close")
+CALL_KEYS = "/.well-known/jwks.json"
+_KEPT = (b"cache-control", b"public, max-age=60")  # as long as a key is published before it signs
 
 
 @dataclass(slots=True)
@@ -60,10 +66,11 @@ class Knock:
     scope: Scope
     receive: Receive
     send: Send
-    endpoint: Endpoint | None = None  # None: /metrics
+    endpoint: Endpoint | None = None  # None: /metrics, or the API
     principal: Principal | None = None
-    method: str = ""  # of the JSON-RPC message
+    method: str = ""  # of the JSON-RPC message, or the operation of the API
     id: bytes = b""
+    unread: bool = False  # a body is known to be on its way still
 
 
 class Border:
@@ -81,10 +88,13 @@ class Border:
         self._health = Health(house)
         self._allowances = Allowances()
         self._soon = Soon(settings.watch_after_s)
+        self._api = Api(house, house.desk, settings) if house.desk is not None else None
 
     def reseal(self, state_key: bytes) -> None:
         """Seal rounds with another key from here on; those that are open begin anew."""
         self._answers.reseal(state_key)
+        if self._api is not None:
+            self._api.reseal(state_key)
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
@@ -115,7 +125,7 @@ class Border:
             await self._probed(knock)
             return
         knock.endpoint = endpoint_of(path)
-        if knock.endpoint is None and path != METRICS:
+        if knock.endpoint is None and path != METRICS and not self._administers(path):
             await self._described(knock)
             return
         try:
@@ -127,7 +137,13 @@ class Border:
         except Exception as fault:  # noqa: BLE001 - what the legs did not catch: say nothing of it
             call_id = new_call_id(self._house.clock())
             log_fault(fault, call_id)
+            if self._administers(path):
+                await respond(knock.send, fault_problem(call_id), [_CLOSE], PROBLEM_TYPE)
+                return
             await respond(knock.send, fault_answer(_FAULT, call_id), [_CLOSE])
+
+    def _administers(self, path: str) -> bool:
+        return self._api is not None and is_api(path)
 
     async def _let_in(self, knock: Knock) -> None:
         scope = knock.scope
@@ -141,7 +157,7 @@ class Border:
             principal = self._identified(knock, head)
         knock.principal = principal
         if knock.endpoint is None:
-            await self._measured(knock, principal)
+            await self._looked_after(knock, principal, head)
             return
         self._check_place(knock.endpoint, principal)
         visitor = Visitor(head, principal, knock.endpoint, address_of(scope))
@@ -209,6 +225,14 @@ class Border:
         async with Watch(knock.receive, self._house, self._settings, self._soon) as watch:
             await self._handshake.listen(visitor, knock.send, watch)
 
+    async def _looked_after(self, knock: Knock, principal: Principal, head: Head) -> None:
+        if self._api is None or not is_api(knock.scope["path"]):
+            await self._measured(knock, principal)
+            return
+        scope, receive, send = knock.scope, knock.receive, knock.send
+        inquiry = Inquiry(scope, receive, send, head, principal, self._allowances, knock)
+        await self._api.serve(inquiry)
+
     async def _measured(self, knock: Knock, principal: Principal) -> None:
         if knock.scope["method"] != "GET":
             await respond(knock.send, _NOT_SO, [(b"allow", b"GET")])
@@ -221,15 +245,19 @@ class Border:
         await respond(knock.send, answer, [], METRICS_TYPE)
 
     async def _described(self, knock: Knock) -> None:
-        """What anyone may know of the issuers; there is nothing else that is no endpoint."""
-        oauth = self._house.oauth
-        metadata = oauth.metadata(knock.scope["path"]) if oauth is not None else None
-        if metadata is None:
+        """What anyone may know; there is nothing else that is no endpoint."""
+        house, path = self._house, knock.scope["path"]
+        headers: Headers = []
+        if path == CALL_KEYS:
+            said, headers = house.call_keys(), [_KEPT]
+        else:
+            said = house.oauth.metadata(path) if house.oauth is not None else None
+        if said is None:
             await respond(knock.send, _NOT_HERE, [])
         elif knock.scope["method"] not in ("GET", "HEAD"):
             await respond(knock.send, _NOT_SO, [(b"allow", b"GET, HEAD")])
         else:
-            await respond(knock.send, Answer(HTTPStatus.OK, metadata), [])
+            await respond(knock.send, Answer(HTTPStatus.OK, said), headers)
 
     async def _probed(self, knock: Knock) -> None:
         if knock.scope["method"] not in ("GET", "HEAD"):
@@ -241,15 +269,21 @@ class Border:
         """Enter the refusal, then say it; saying no does not depend on being able to write it."""
         if knock.principal is not None and refused.refusal is not RATE_LIMITED:
             self._allowances.charge(knock.principal, REFUSED_BYTES, monotonic())
-        with suppress(Refused):
-            refused.call_id = await self._house.pipeline.refuse(
-                refused.refusal, knock.principal, address_of(knock.scope), knock.method
-            )
+        administers = self._administers(knock.scope["path"])
+        if not (administers and refused.call_id):  # else the pipeline said so, and entered it
+            with suppress(Refused):
+                refused.call_id = await self._house.pipeline.refuse(
+                    refused.refusal, knock.principal, address_of(knock.scope), knock.method
+                )
         headers: Headers = []
         if refused.refusal is NOT_AUTHENTICATED:
             headers.append(self._challenge(knock))
-        if not knock.method:  # the body may be unread: this connection is not in step any more
+        if not knock.method or knock.unread:
+            # The body may be unread: this connection is not in step any more.
             headers.append(_CLOSE)
+        if administers:
+            await respond_problem(knock.send, refused, headers)
+            return
         await respond(knock.send, door_answer(refused, knock.id), headers)
 
     def _challenge(self, knock: Knock) -> tuple[bytes, bytes]:

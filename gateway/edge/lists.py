@@ -21,6 +21,7 @@ from gateway.domain.refusal import BAD_CURSOR, Refused
 from gateway.edge.calls import Place
 from gateway.edge.endpoint import Endpoint, Span
 from gateway.edge.reply import CALL_META, SERVER_INFO_META, Identification, call_meta
+from gateway.edge.search import TOOLS
 
 PAGE_ENTRIES = 1_000
 _MAX_SEEN = 65_536  # a principal is another one with every credential
@@ -35,6 +36,7 @@ CAPABILITIES: Mapping[str, Any] = {
     "logging": {},
 }
 
+_SEARCHED: Mapping[str, Any] = {**CAPABILITIES, "tools": {}}  # two tools that never change
 _MEMBERS: Mapping[str, tuple[str, Kind]] = {
     "tools/list": ("tools", Kind.TOOL),
     "prompts/list": ("prompts", Kind.PROMPT),
@@ -138,9 +140,10 @@ class Lists:
     def _capabilities(self, call: Call, endpoint: Endpoint) -> Mapping[str, Any]:
         """What is offered everywhere, and the extensions of servers that the caller sees here."""
         place = self._current()
+        offered = _SEARCHED if endpoint.search else CAPABILITIES
         known = {name for name, view in place.catalogue.servers.items() if view.extensions}
         if not known:
-            return CAPABILITIES
+            return offered
         seen = self._extensions.get((call.principal, endpoint))
         if seen is None:
             seen = place.extensions(call.principal, endpoint)
@@ -150,7 +153,7 @@ class Lists:
         if not call.client.modern:
             seen = seen - {TASKS}
         extensions: dict[str, Any] = {name: {} for name in sorted(seen)}
-        return {**CAPABILITIES, "extensions": extensions} if seen else CAPABILITIES
+        return {**offered, "extensions": extensions} if seen else offered
 
     def _instructed(self, call: Call) -> dict[str, str]:
         text = _instructions(self._place().catalogue, call.server) if call.server else ""
@@ -214,6 +217,8 @@ class Lists:
 
 
 def _visible_bodies(page: Page, kind: Kind, place: Place) -> list[msgspec.Raw]:
+    if page.endpoint.search and kind is Kind.TOOL:
+        return list(TOOLS)
     visible = place.visible(page.principal, page.endpoint, kind)
     if page.endpoint.span is Span.SERVER:
         return [msgspec.Raw(definition.body) for definition in visible]

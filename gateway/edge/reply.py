@@ -65,7 +65,7 @@ def result_frame(message_id: bytes, result: bytes) -> bytes:
 def call_meta(call_id: str, left: Mapping[str, int], code: str = "") -> bytes:
     said: dict[str, object] = {"call_id": call_id}
     if left:
-        said["left"] = dict(left)
+        said["left"] = left
     if code == KEPT:
         said["kept"] = True  # an earlier result: the server was not asked
     return msgspec.json.encode(said)

@@ -24,7 +24,7 @@ from gateway.edge.endpoint import Endpoint, Span
 from gateway.edge.exchange import Exchange, Leave
 from gateway.edge.faults import log_fault
 from gateway.edge.follows import Follows, Who, who_of
-from gateway.edge.hearing import LISTED, Follow, Hearing
+from gateway.edge.hearing import LISTED, TOOLS, Follow, Hearing
 from gateway.edge.house import House, Settings
 from gateway.edge.ids import new_call_id
 from gateway.edge.methods import METHODS
@@ -84,6 +84,8 @@ class Subscriptions:
         if self._counts[who] >= most:
             raise Refused(TOO_MANY_STREAMS, detail={"limit": most})
         self._counts[who] += 1
+        if exchange.asked.endpoint.search:  # its two tools never change
+            wanted = replace(wanted, lists=wanted.lists - {TOOLS})
         until_s = monotonic() + self._settings.stream_s
         return Stream(call, exchange, wanted, hearing, until_s, self._open, self._follows.may)
 
@@ -102,6 +104,10 @@ class Subscriptions:
         if len(stream.wanted.uris) > room:
             who, address = stream.call.principal, stream.exchange.address
             await self._house.pipeline.refuse(TOO_MANY_STREAMS, who, address, SUBSCRIBE)
+        credential = stream.call.principal.credential
+        if not self._house.identity.is_live(credential, self._house.clock()):
+            stream.exchange.leave(Leave.REVOKED)  # which cancels this
+            await anyio.lowlevel.checkpoint()
         await stream.acknowledge()
 
     # -- resources ---------------------------------------------------------------------------------

@@ -41,7 +41,11 @@ def load(folder: Path, bindings: Sequence[Binding]) -> Loaded:
     Raises: PolicyInvalid: it cannot be read, has an error, answers a case otherwise than expected,
     or is decided otherwise by Casbin itself.
     """
-    source = files.read(folder)
+    return tested(files.read(folder), bindings)
+
+
+def tested(source: PolicySource, bindings: Sequence[Binding]) -> Loaded:
+    """The same of files that were read already, or stored. Raises: PolicyInvalid."""
     reading = lint.read(source, bindings)
     snapshot = _compiled(reading, source, bindings)
     results = cases.run(snapshot, source)

@@ -27,7 +27,7 @@ from gateway.policy.decide import (
     unmet,
 )
 from gateway.policy.explain import Explanation, explain
-from gateway.policy.files import PolicySource, version
+from gateway.policy.files import TENANTS, PolicySource, version
 from gateway.policy.roles import Roles
 from gateway.policy.rules import ANY, Link, Rule
 from gateway.policy.view import NEVER, Ruling, View
@@ -66,6 +66,7 @@ class Snapshot:
         self.links: Final = tuple(links)
         self.conditions: Final = conditions
         self.roles: Final = Roles(self.links)
+        self._platform_roles: Roles | None = None  # made when somebody administers
         self._by_subject: dict[tuple[str, str], list[Rule]] = {}
         for rule in self.rules:
             self._by_subject.setdefault((rule.subject, rule.tenant), []).append(rule)
@@ -76,6 +77,7 @@ class Snapshot:
         self._rulings: dict[tuple[View, str, str], Ruling] = {}
         self._sights: dict[tuple[View, str], Ruling] = {}
         self._decisions: dict[tuple[object, ...], Decision] = {}
+        self._rights: dict[tuple[object, ...], str] = {}
         self._always = Decision(Verdict.ALLOW, policy_version, visible=True)
         self._never = Decision(Verdict.DENY, policy_version)
 
@@ -135,12 +137,38 @@ class Snapshot:
 
         Who it is counts only through the rules and conditions that look at it.
         """
+        who = principal
+        key = (who.subject, who.tenant, who.team, who.roles, who.scopes, who.actors)
+        rights = self._rights.get(key)
+        if rights is None:
+            rights = self._rights_of(principal)
+            _keep(self._rights, key, rights, MAX_SUBJECTS)
+        return rights
+
+    def _rights_of(self, principal: Principal) -> str:
         names = self.roles.closure(principal.subject, principal.tenant, principal.roles)
         parts = self._parts(names, principal.tenant)
         scopes = sorted(principal.scopes)
         roles, actors = sorted(principal.roles), sorted(principal.actors)
         said = (parts, principal.tenant, principal.team, roles, scopes, actors)
         return hashlib.sha256(f"{self.version} {said!r}".encode()).hexdigest()
+
+    def spans_tenants(self, call: Call, now_us: int) -> bool:
+        """Whether a rule of every tenant (`*`) allows *call*, by roles that the platform gave.
+
+        What a tenant's own file says of roles does not count here: its people would give
+        themselves the rights of those who look after all tenants. Whether *call* is allowed at all
+        is for `decide` to say.
+        """
+        if self._platform_roles is None:
+            platform = (link for link in self.links if not link.file.startswith(TENANTS))
+            self._platform_roles = Roles(platform)
+        who = call.principal
+        names = {*self._platform_roles.closure(who.subject, who.tenant, who.roles), ANY}
+        rules = [rule for name in names for rule in self._by_subject.get((name, ANY), ())]
+        ruling = View(rules).rule_on(call.act._value_, object_of(call))
+        verdict, _ = judge(ruling, facts_of(call, now_us), self.conditions, {})
+        return verdict is _ALLOW
 
     def explain(self, call: Call, now_us: int) -> Explanation:
         """Why *call* is decided as it is, in words and rules, for people who may see the policy."""

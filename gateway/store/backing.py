@@ -152,11 +152,17 @@ def _changes(connection: sqlite3.Connection, first: int, end: int) -> list[bytes
 def _newer(connection: sqlite3.Connection, first: int, head: Frontier) -> Iterator[bytes]:
     """The changes from *first* on, by what the entries say themselves: columns are not signed."""
     whole = Frontier()
-    rows = connection.execute("SELECT body FROM entries WHERE idx >= ? ORDER BY idx", (first,))
-    for (body,) in rows:
+    rows = connection.execute(
+        "SELECT kind, body FROM entries WHERE idx >= ? ORDER BY idx", (first,)
+    )
+    for kind, body in rows:
         if first == 0:
             whole.append(leaf_hash(body))
-        if b'"k":"change"' in body and grammar.kind_of(body) == b"change":
+        is_change = b'"k":"change"' in body and grammar.kind_of(body) == b"change"
+        if is_change is not (kind == "change"):
+            # Whoever looks for changes by their kind would not find which policy is in force.
+            raise LogDamaged("an entry is not filed under the kind that it says it is")
+        if is_change:
             yield bytes(body)
     # From a remembered size on, `check_remembered` has hashed them up to the head.
     if first == 0 and whole.root() != head.root():

@@ -84,9 +84,9 @@ def named(call: Call) -> bytes:
 
     The second line is there where a token proved what no registry knows: the decision rests on it.
     """
-    lines = [b"%b %b" % (_key(key), raw) for key, raw in call.params.items()]
-    lines += [b"_meta.%b %b" % (_key(key), raw) for key, raw in call.meta.items()]
-    client = b"client %b %b" % (call.client.capabilities, call.client.info)
+    lines = [_key(key) + b" " + raw for key, raw in call.params.items()]
+    lines += [b"_meta." + _key(key) + b" " + raw for key, raw in call.meta.items()]
+    client = b"client " + call.client.capabilities + b" " + call.client.info
     named_object = call.object.encode("utf-8", "backslashreplace").replace(b"\n", b"\\n")
     return b"\n".join((named_object, *_proved(call.principal), *lines, client))
 

@@ -17,6 +17,13 @@ _OUTCOME_HAS = """EXISTS (SELECT 1 FROM entries ended WHERE ended.call_id = entr
 _CODE = f"CASE kind WHEN 'intent' THEN {_OUTCOME_HAS} ELSE instr(body, ?) > 0 END"
 PIECE = 5_000  # entries that are read at once
 MAX_NAMES = 100_000  # kept while reading; the table may hold millions of addresses
+PROPOSE = "policy.propose"  # the one entry about policy whose digest is not in force
+
+
+def puts_in_force(entry: entries.Change) -> bool:
+    """Whether a version of the policy is in force from this entry on."""
+    about = entry.what.startswith(("policy.", "agent.")) and entry.what != PROPOSE
+    return about and bool(entry.digest)
 
 
 class NoLog(Exception):
@@ -94,7 +101,15 @@ class Trail:
 
     def newest_first(self, wanted: Slice) -> Iterator[entries.Entry]:
         """Every entry of *wanted*, from the end of the log."""
-        where, values = self._where(wanted)
+        yield from self.newest_between(wanted, *self._bounds(wanted))
+
+    def span(self, wanted: Slice) -> tuple[int, int]:
+        """The indexes between which all of *wanted* lie: the first, and the one behind the last."""
+        return self._bounds(wanted)
+
+    def newest_between(self, wanted: Slice, first: int, end: int) -> Iterator[entries.Entry]:
+        """As `newest_first`, of the entries from *first* up to *end*, whenever they were made."""
+        where, values = self._within(wanted, first, end)
         rows = self._connection.execute(
             f"SELECT body FROM entries {where} ORDER BY idx DESC",  # noqa: S608 - made of constants
             values,
@@ -202,16 +217,15 @@ class Trail:
         ).fetchone()
         return (bytes(row[0]), bytes(row[1])) if row else None
 
-    def policy_version(self) -> str:
-        """The version that the newest entry about policy put in force; "" when none did.
+    def policy_version(self, until_us: int = 10**16) -> str:
+        """The version that the newest entry about policy before *until_us* put in force; "" when
+        none did.
 
         Not the newest that is stored: a version that comes back is stored already. Roles of agents
         are a part of the version, so entries about agents put one in force, too.
         """
-        for entry in self.newest_first(Slice(kinds=("change",))):
-            if not isinstance(entry, entries.Change) or not entry.digest:
-                continue
-            if entry.what.startswith(("policy.", "agent.")):
+        for entry in self.newest_first(Slice(until_us=until_us, kinds=("change",))):
+            if isinstance(entry, entries.Change) and puts_in_force(entry):
                 return entry.digest
         return ""
 
@@ -222,12 +236,11 @@ class Trail:
         ).fetchone()
         return bytes(row[0]) if row else None
 
-    def _where(self, wanted: Slice) -> tuple[str, list[object]]:
-        return self._within(wanted, *self._bounds(wanted))
-
     def _within(self, wanted: Slice, first: int, end: int) -> tuple[str, list[object]]:
         clauses, values = ["idx >= ? AND idx < ?"], list[object]([first, end])
-        if wanted.kinds:
+        if wanted.kinds == ("change",):
+            clauses.append("kind = 'change'")  # to the letter, or SQLite does not use their index
+        elif wanted.kinds:
             clauses.append(f"kind IN ({_marks(wanted.kinds)})")
             values += wanted.kinds
         for group in wanted.containing:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from typing import cast
 
 import httptools
@@ -16,9 +17,14 @@ _OK = 200
 
 
 async def get(
-    target: Target, tls: ssl.SSLContext | None, *, most_bytes: int, within_s: float
+    target: Target,
+    tls: ssl.SSLContext | None,
+    *,
+    most_bytes: int,
+    within_s: float,
+    sign: Callable[[bytes], bytes] = bytes,
 ) -> bytes:
-    """The body of the answer to one GET.
+    """The body of the answer to one GET, the request being what *sign* makes of it.
 
     Raises: UpstreamFailed: nobody was reached in time, or the answer is not 200, not plain, or
     larger than *most_bytes*.
@@ -27,7 +33,7 @@ async def get(
         async with asyncio.timeout(within_s):
             reader = await connect(target, tls, lambda: _Reader(most_bytes))
             try:
-                return await reader.read(target)
+                return await reader.read(target, sign)
             finally:
                 reader.close()
     except TimeoutError:
@@ -46,7 +52,7 @@ class _Reader(asyncio.Protocol):
         self._framed = False
         self._seen_bytes = 0
 
-    async def read(self, target: Target) -> bytes:
+    async def read(self, target: Target, sign: Callable[[bytes], bytes]) -> bytes:
         lines = (
             f"GET {target.path} HTTP/1.1",
             f"Host: {target.host_header}",
@@ -55,7 +61,7 @@ class _Reader(asyncio.Protocol):
             "Accept-Encoding: identity",
             "Connection: close",
         )
-        self._transport.write("\r\n".join((*lines, "", "")).encode("ascii"))
+        self._transport.write(sign("\r\n".join((*lines, "", "")).encode("ascii")))
         return await self._answer
 
     def close(self) -> None:

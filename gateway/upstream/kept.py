@@ -21,7 +21,12 @@ MAX_KEPT_BYTES = 67_108_864
 MAX_ONE_BYTES = 1_048_576
 _OVERHEAD_BYTES = 512  # of one result, beside its bytes
 # What a caller may say beside the arguments and still be answered with what another one got.
-_HARMLESS_META = frozenset({"progressToken", "traceparent", "tracestate", "baggage"})
+# Revision and capabilities, which the newest era says there, are in the key.
+_HARMLESS_META = frozenset(
+    {"progressToken", "traceparent", "tracestate", "baggage"}
+    | {f"io.modelcontextprotocol/{name}" for name in ("protocolVersion", "clientCapabilities")}
+    | {"io.modelcontextprotocol/clientInfo"}
+)
 
 
 class _Kept(NamedTuple):

@@ -27,7 +27,7 @@ from gateway.upstream.listing import Ask, Introduction, read_introduction
 from gateway.upstream.message import METHOD_NOT_FOUND, UpstreamFailed, error_code
 from gateway.upstream.negotiate import offers_modern
 from gateway.upstream.older import rejects
-from gateway.upstream.origin import Origin, Pools, send, with_body
+from gateway.upstream.origin import Origin, Pools, connected, with_body
 from gateway.upstream.post import Post
 from gateway.upstream.subscribe import Told
 
@@ -42,6 +42,7 @@ class ModernSession:
         self.is_nameless = False  # it has no server/discover, against the specification
         self._is_in_service = False
         self._server = server
+        self._origin = origin
         self._pools = pools
         self._changes = changes
         self._listener = Listener(server, self.run, changes)
@@ -64,7 +65,8 @@ class ModernSession:
         post = Post(exchange)
         request = self._request(exchange)
         pool = self._pools.streams if listens else self._pools.calls
-        connection = await send(pool, post, request, exchange.deadline)
+        connection = await connected(pool, exchange.deadline)
+        connection.send(post, self._origin.signed(request, call))
         try:
             return await conclude(exchange)
         finally:

@@ -20,7 +20,7 @@ from gateway.domain.model import Outcome
 from gateway.upstream.exchange import Exchange, conclude
 from gateway.upstream.message import UpstreamFailed, broken
 from gateway.upstream.older import POST_S, Aside, OlderSession, Rejected, rejects
-from gateway.upstream.origin import Origin, Pools, send, with_body
+from gateway.upstream.origin import Origin, Pools, connected, with_body
 from gateway.upstream.post import Post
 from gateway.upstream.sse import MESSAGE
 from gateway.upstream.stream import Note, Stream
@@ -59,7 +59,8 @@ class HttpWire:
     async def carry(self, exchange: Exchange, body: bytes, aside: Aside) -> Outcome:
         post = Post(exchange, aside)
         request = with_body(self._post_head, body)
-        connection = await send(self._pools.calls, post, request, exchange.deadline)
+        connection = await connected(self._pools.calls, exchange.deadline)
+        connection.send(post, self._origin.signed(request, exchange.call))
         try:
             outcome = await conclude(exchange)
         except UpstreamFailed as failure:
@@ -114,7 +115,9 @@ class HttpWire:
             request += b"Last-Event-ID: %b\r\n" % last_id
         deadline = asyncio.get_running_loop().time() + POST_S
         try:
-            connection = await stream.open(self._pools.streams, request + b"\r\n", deadline)
+            connection = await stream.open(
+                self._pools.streams, request + b"\r\n", deadline, self._origin.signed
+            )
         except UpstreamFailed:
             return
         try:
@@ -125,7 +128,8 @@ class HttpWire:
     async def _note(self, request: bytes, within_s: float) -> None:
         note = Note()
         deadline = asyncio.get_running_loop().time() + within_s
-        connection = await send(self._pools.calls, note, request, deadline)
+        connection = await connected(self._pools.calls, deadline)
+        connection.send(note, self._origin.signed(request))
         try:
             await note.taken(deadline)
         finally:

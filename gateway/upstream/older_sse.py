@@ -17,7 +17,7 @@ from gateway.upstream.exchange import Exchange, conclude
 from gateway.upstream.fetch import BadTarget
 from gateway.upstream.message import UpstreamFailed, broken, died
 from gateway.upstream.older import POST_S, Aside, OlderSession, Rejected, rejects
-from gateway.upstream.origin import Origin, Pools, send, with_body
+from gateway.upstream.origin import Origin, Pools, connected, with_body
 from gateway.upstream.sse import MESSAGE
 from gateway.upstream.stream import Note, Stream
 
@@ -42,7 +42,8 @@ class SseWire:
         self._session = session
         request = self._origin.head("GET", self._origin.target.path) + b"\r\n"
         deadline = min(deadline, asyncio.get_running_loop().time() + OPEN_S)
-        self._connection = await self._stream.open(self._pools.streams, request, deadline)
+        sign = self._origin.signed
+        self._connection = await self._stream.open(self._pools.streams, request, deadline, sign)
         try:
             async with asyncio.timeout_at(deadline):
                 await self._stream.spoken.wait()
@@ -58,7 +59,8 @@ class SseWire:
     async def carry(self, exchange: Exchange, body: bytes, aside: Aside) -> Outcome:
         note = Note(exchange.fail)
         request = with_body(self._post_head, body)
-        connection = await send(self._pools.calls, note, request, exchange.deadline)
+        connection = await connected(self._pools.calls, exchange.deadline)
+        connection.send(note, self._origin.signed(request, exchange.call))
         exchange.sent = True
         try:
             return await conclude(exchange)
@@ -73,7 +75,8 @@ class SseWire:
         note = Note()
         deadline = asyncio.get_running_loop().time() + POST_S
         request = with_body(self._post_head, body)
-        connection = await send(self._pools.calls, note, request, deadline)
+        connection = await connected(self._pools.calls, deadline)
+        connection.send(note, self._origin.signed(request))
         try:
             await note.taken(deadline)
         finally:

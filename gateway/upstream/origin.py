@@ -7,7 +7,8 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urljoin
 
-from gateway.upstream.connection import Carried, Connection
+from gateway.domain.model import Call
+from gateway.upstream.connection import Connection
 from gateway.upstream.fetch import BadTarget, Target, parse_target, tls_context
 from gateway.upstream.pool import ConnectionPool
 from gateway.upstream.spec import HttpTransport
@@ -43,6 +44,7 @@ class Origin:
             raise BadTarget("the credential has characters that a header cannot carry")
         self._transport = transport
         self._credential = (f"Authorization: {secret}",) if secret else ()
+        self._audience = transport.url.partition("?")[0]  # some put a secret there
         self.target = self._parse(transport.url)
 
     async def connect(self) -> Pools:
@@ -66,16 +68,31 @@ class Origin:
         )
         return "\r\n".join([*fixed, ""]).encode("ascii")
 
+    def signed(self, request: bytes, call: Call | None = None) -> bytes:
+        """*request* with the token by which the server sees who sent it, if it asks for one.
+
+        *call*: what it was made of; None: it belongs to no call. Not to be made before there is a
+        connection: whoever waits for one may wait for longer than a token lives.
+        """
+        signer = self._transport.signer
+        if signer is None:
+            return request
+        head, _, body = request.partition(b"\r\n\r\n")
+        first_line = head.partition(b" HTTP/1.1\r\n")[0]
+        line = signer.line(call, self._audience, first_line, body)
+        return b"%b\r\n%b\r\n%b" % (head, line, body)
+
     def within(self, reference: str) -> str:
         """The path of *reference*, a URL that the upstream named. Raises: BadTarget: it is elsewhere."""
         there = self._parse(urljoin(self._transport.url, reference))
-        if (there.tls, there.host, there.port) != (
-            self.target.tls,
-            self.target.host,
-            self.target.port,
-        ):
+        if not self.holds(there):
             raise BadTarget("it is of another origin than the configured URL")
         return there.path
+
+    def holds(self, there: Target) -> bool:
+        """Whether *there* is a place of this origin."""
+        here = self.target
+        return (there.tls, there.host, there.port) == (here.tls, here.host, here.port)
 
     def _parse(self, url: str) -> Target:
         transport = self._transport
@@ -86,13 +103,9 @@ class Origin:
         )
 
 
-async def send(
-    pool: ConnectionPool, carried: Carried, request: bytes, deadline: float
-) -> Connection:
-    """Write *request* on a kept connection, or on a new one. Raises: UpstreamFailed."""
-    connection = pool.take() or await pool.open(deadline)
-    connection.send(carried, request)
-    return connection
+async def connected(pool: ConnectionPool, deadline: float) -> Connection:
+    """A kept connection, or a new one; the caller sends on it at once. Raises: UpstreamFailed."""
+    return pool.take() or await pool.open(deadline)
 
 
 def with_body(head: bytes, body: bytes) -> bytes:

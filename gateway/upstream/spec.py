@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from gateway.domain.asking import DEFAULT_REQUESTS
+from gateway.upstream.signature import CallSigner
 
 MEBIBYTE = 1_048_576
 
@@ -22,6 +23,7 @@ class HttpTransport:
     allow_private: bool = False  # the operator's own file names this server: loopback is meant
     ca_file: str = ""  # trust these certificates instead of the system's
     max_connections: int = 64
+    signer: CallSigner | None = field(default=None, repr=False)  # of every request to it
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from gateway.upstream.changes import Dam
 from gateway.upstream.connection import Connection
 from gateway.upstream.message import broken
-from gateway.upstream.origin import send
+from gateway.upstream.origin import connected
 from gateway.upstream.pool import ConnectionPool
 from gateway.upstream.response import Response
 
@@ -43,9 +43,16 @@ class Stream:
         self._dam: Dam | None = None
         self._loop = asyncio.get_running_loop()
 
-    async def open(self, pool: ConnectionPool, request: bytes, deadline: float) -> Connection:
-        """Ask for it. Raises: UpstreamFailed."""
-        connection = await send(pool, self, request, deadline)
+    async def open(
+        self,
+        pool: ConnectionPool,
+        request: bytes,
+        deadline: float,
+        sign: Callable[[bytes], bytes] = bytes,
+    ) -> Connection:
+        """Ask for it, with what *sign* makes of the request. Raises: UpstreamFailed."""
+        connection = await connected(pool, deadline)
+        connection.send(self, sign(request))
         self._dam = Dam(connection.rest)
         return connection
 

@@ -117,10 +117,10 @@ async def test_a_result_is_kept_no_longer_than_it_may(
 
 
 async def test_another_policy_forgets_what_was_kept(home: Household) -> None:
-    async with shop(home) as (house, desk):
+    async with shop(home) as (_, desk):
         await call(desk, "ann")
         home.policy(ALLOW, "p, nobody, default, tool/shelf/look, call, -, allow")
-        await house.apply_policy(AUTHOR)
+        await desk.operate(AUTHOR, "policy.apply", {})
         await call(desk, "ann")
         assert calls(home) == 2
 

@@ -46,6 +46,17 @@ async def refused(desk: Administration, name: str, args: Mapping[str, Any]) -> O
     return caught.value
 
 
+async def test_a_server_that_wants_signed_calls_is_not_added_where_nobody_could_check_them(
+    home: Household,
+) -> None:
+    table = {"url": "http://127.0.0.1:1/mcp", "sign": True}
+    async with home.open() as (house, desk):
+        no = await refused(desk, "server.add", {"name": "docs", "table": table})
+        assert "no public_url" in no.what
+        assert no.exit_code is Exit.INVALID
+        assert "docs" not in house.servers
+
+
 async def test_a_new_server_proposes_and_nothing_is_in_force(home: Household) -> None:
     home.lists(tool("add"), tool("sub"), instructions="be kind")
     async with home.open() as (house, desk):

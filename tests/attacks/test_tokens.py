@@ -319,6 +319,66 @@ def test_a_call_under_way_ends_within_a_second_when_its_token_is_revoked(house: 
         assert monotonic() - revoked_s < 1.5
 
 
+def listen(house: Guarded, token: str, opened: threading.Event) -> float:
+    """Hold a subscription of the newest era open; when it was closed."""
+    wanted = modern("subscriptions/listen", {"notifications": {"toolsListChanged": True}}, 7)
+    said = headers("subscriptions/listen", key=token)
+    with house.client.stream("POST", house.resource, content=wanted, headers=said) as response:
+        return until_closed(response, opened)
+
+
+def attend(house: Guarded, token: str, opened: threading.Event) -> float:
+    """The same in a session of the handshake era."""
+    client = {"name": "attacker", "version": "1"}
+    params = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": client}
+    hello = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}
+    said = headers("", key=token) | {"MCP-Protocol-Version": "2025-11-25"}
+    said["Mcp-Session-Id"] = house.client.post(
+        house.resource, content=json.dumps(hello), headers=said
+    ).headers["mcp-session-id"]
+    with house.client.stream("GET", house.resource, headers=said) as response:
+        return until_closed(response, opened)
+
+
+def until_closed(response: httpx2.Response, opened: threading.Event) -> float:
+    assert response.status_code == 200
+    for _ in response.iter_lines():
+        opened.set()
+    return monotonic()
+
+
+def test_subscriptions_are_closed_within_a_second_when_their_token_ends(house: Guarded) -> None:
+    exp = now_s() + 2
+    ends_s = monotonic() + exp - time.time()  # noqa: TID251 - the attacker's clock
+    token = house.corp.token(house.resource, scope="tools.read", exp=exp)
+    opened = [threading.Event(), threading.Event()]
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        closed = pool.map(lambda way, heard: way(house, token, heard), (listen, attend), opened)
+        assert all(0 <= closed_s - ends_s < 1 for closed_s in closed)
+    assert all(heard.is_set() for heard in opened)
+    assert is_refused(house.call(token))
+
+
+@pytest.mark.parametrize("subscribe", [listen, attend])
+@pytest.mark.parametrize("named", ["by its id", "by its subject"])
+def test_a_subscription_is_closed_within_a_second_when_its_token_is_revoked(
+    house: Guarded, subscribe: Any, named: str
+) -> None:
+    who, opened = f"{subscribe.__name__}-{named[-2:]}", threading.Event()
+    token = house.corp.token(house.resource, scope="tools.read", sub=who, jti=who)
+    what = ("--jti", f"corp/{who}") if named == "by its id" else (f"corp/{who}",)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        subscription = pool.submit(subscribe, house, token, opened)
+        assert opened.wait(10)
+        asked_s = monotonic()
+        assert not subscription.done()
+        assert house.customhouse("token", "revoke", *what)[0] == 0
+        revoked_s = monotonic()
+        closed_s = subscription.result(timeout=5)
+    assert asked_s < closed_s < revoked_s + 1
+    assert is_refused(house.call(token))
+
+
 def test_nothing_of_a_token_is_in_the_logs(house: Guarded) -> None:
     token = house.corp.token(house.resource, sub="seen-by-nobody", aud="elsewhere")
     house.call(token)

@@ -46,12 +46,14 @@ _reply = msgspec.json.Decoder(_Reply).decode
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where the calls go: a port, a path, and the token that is asked for there ("" for none)."""
+    """Where the calls go: a port, a path, the token that is asked for there ("" for none), and
+    what the upstream's echo is called there."""
 
     name: str
     port: int
     path: str
     token: str = ""
+    tool: str = "echo"
 
 
 def read(message: Message) -> _Reply:
@@ -99,6 +101,7 @@ class Caller:
             lines.append(f"Authorization: Bearer {target.token}")
         self._head = "\r\n".join(lines).encode() + b"\r\n"
         self._meta = _META if era is Era.MODERN else b""
+        self._tool = target.tool.encode()
         self._session = b""
 
     def _raw(self, method: bytes, name: bytes, body: bytes) -> bytes:
@@ -136,17 +139,21 @@ class Caller:
             raise WrongReply(f"notifications/initialized was answered with {accepted.status}")
 
     async def call(self) -> None:
-        """One tools/call with a text of its own.
-
-        Raises: WrongReply, when the reply has another id or another text.
-        """
+        """One tools/call with a text of its own. Raises: WrongReply."""
         number = next(self._numbers)
-        text = f"echo-{number:012x}"
+        await self._echoed(number, f"echo-{number:012x}")
+
+    async def repeat(self) -> None:
+        """The same tools/call as every other time. Raises: WrongReply."""
+        await self._echoed(next(self._numbers), "echo-again")
+
+    async def _echoed(self, number: int, text: str) -> None:
+        """Raises: WrongReply, when the reply has another id or another text."""
         body = (
-            b'{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":"echo",'
-            b'"arguments":{"text":"%b"}%b}}' % (number, text.encode(), self._meta)
+            b'{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":"%b",'
+            b'"arguments":{"text":"%b"}%b}}' % (number, self._tool, text.encode(), self._meta)
         )
-        message = await self._client.ask(self._raw(b"tools/call", b"echo", body))
+        message = await self._client.ask(self._raw(b"tools/call", self._tool, body))
         reply = read(message)
         result = reply.result
         if reply.id != number or result is None or result.isError:
@@ -198,6 +205,17 @@ async def leave(callers: Sequence[Caller]) -> None:
     """All of them hang up."""
     async with asyncio.timeout(_REPLY_S):
         await asyncio.gather(*(caller.close() for caller in callers), return_exceptions=True)
+
+
+async def count(steps: Sequence[Callable[[], Awaitable[None]]], calls: int) -> None:
+    """Repeat *steps*, side by side, until *calls* were made. Raises: as `spell`."""
+    turns = iter(range(calls))
+
+    async def repeat(step: Callable[[], Awaitable[None]]) -> None:
+        for _ in turns:
+            await step()
+
+    await asyncio.gather(*(repeat(step) for step in steps))
 
 
 async def spell(steps: Sequence[Callable[[], Awaitable[None]]], for_s: float) -> Spell:

@@ -1,7 +1,7 @@
 """The measuring: every way, both eras, 1, 16 and 64 callers, in turn and over several rounds."""
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +15,8 @@ from tests.bench.wire import connect
 
 CONCURRENT = (1, 16, 64)
 LISTING = 4
+KEEPING = 16
+LISTS, KEPT = "tools/list", "kept result"
 WARM_S = 0.3
 # Cells in which strangers used more of the machine than this count only when there are no others.
 QUIET_CORES = 0.3
@@ -29,7 +31,7 @@ class Cell:
     """One spell of one way: what it got done, and what that cost."""
 
     way: str
-    what: str  # an era, or "tools/list"
+    what: str  # an era, LISTS or KEPT
     concurrent: int
     round: int
     calls: int
@@ -41,13 +43,38 @@ class Cell:
     foreign_cores: float  # used by anything that is no part of the benchmark
 
 
-@dataclass(slots=True)
-class Memory:
-    """PSS of the gateway: with everything loaded, and what grew over how many calls."""
+@dataclass(frozen=True, slots=True)
+class Grown:
+    """Memory of a gateway: PSS with everything loaded, and what grew that no file stands behind."""
 
-    loaded_mb: float = 0.0
-    grown_mb: float = 0.0
-    calls: int = 0
+    loaded_mb: float
+    warm_calls: int
+    warm_mb: float  # over the first calls
+    calls: int
+    calls_mb: float  # over so many more, on the same connections and in the same sessions
+    warm_sessions: int
+    warm_sessions_mb: float  # the first sessions opened and ended
+    sessions: int
+    sessions_mb: float  # so many more
+
+
+class Decided(msgspec.Struct):
+    """What decisions took under so many rules, in CPU time."""
+
+    rules: int
+    warm_us: float  # the same caller has asked for the same tool before
+    cold_us: float  # under this version nobody has
+    compile_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """`audit verify` of a long log, and what that log was."""
+
+    entries: int
+    log_mb: float
+    wall_s: float
+    cpu_s: float
 
 
 @dataclass(slots=True)
@@ -61,7 +88,9 @@ class Results:
     commit_ms: list[float] = field(default_factory=list)
     warm_starts_s: list[float] = field(default_factory=list)
     bare_starts_s: list[float] = field(default_factory=list)
-    memory: Memory = field(default_factory=Memory)
+    grown: Grown | None = None
+    decided: Decided | None = None
+    verified: Verified | None = None
 
     def of(self, way: str, what: str, concurrent: int) -> list[Cell]:
         """The cells of one line of the table: the quiet ones, or all when none was quiet."""
@@ -103,7 +132,7 @@ class Bench:
 
         Raises: Miscounted, when a call was lost or reached the upstream twice.
         """
-        era = Era.MODERN if what == "tools/list" else Era(what)
+        era = Era.MODERN if what in (LISTS, KEPT) else Era(what)
         callers = await load.callers(way.target, era, concurrent)
         steps = [_step(caller, what) for caller in callers]
         try:
@@ -114,8 +143,8 @@ class Bench:
             after = await seen(self.upstream)
         finally:
             await load.leave(callers)
-        if what != "tools/list":
-            _check(way, before, after, spell.calls)
+        if what != LISTS:
+            _check(way, before, after, 0 if what == KEPT else spell.calls)
         self.results.cells.append(
             Cell(
                 way=way.target.name,
@@ -141,22 +170,22 @@ class Bench:
 
 
 def _step(caller: Caller, what: str) -> Callable[[], Awaitable[None]]:
-    if what == "tools/list":
+    if what == LISTS:
         return lambda: caller.list_tools(MANY)
-    return caller.call
+    return caller.repeat if what == KEPT else caller.call
 
 
 def _check(way: Running, before: Seen, after: Seen, calls: int) -> None:
     reached, distinct = after.calls - before.calls, after.distinct - before.distinct
     if not reached == distinct == calls:
         raise Miscounted(
-            f"{way.target.name}: {calls} calls were answered, {reached} reached the upstream, "
+            f"{way.target.name}: {calls} calls had to reach the upstream, {reached} did, "
             f"{distinct} of them different"
         )
 
 
-async def rounds(bench: Bench, folder: Path) -> AsyncIterator[int]:
-    """Every cell of every round, the ways taking turns; yields after each round."""
+async def calls(bench: Bench, folder: Path) -> None:
+    """Every cell of every round, the ways taking turns."""
     results = bench.results
     for round_ in range(results.rounds):
         results.fsync_ms.append(proc.fsync_ms(folder))
@@ -168,22 +197,7 @@ async def rounds(bench: Bench, folder: Path) -> AsyncIterator[int]:
             for concurrent in CONCURRENT:
                 for way in ways:
                     await bench.cell(way, era.value, concurrent, round_)
-        yield round_
-
-
-async def calls_and_memory(bench: Bench, gateway: Running | None, folder: Path) -> None:
-    """All rounds; the gateway's memory after the first and after the last."""
-    results = bench.results
-    async for round_ in rounds(bench, folder):
         print(f"round {round_ + 1} of {results.rounds}", flush=True)
-        if gateway is not None and round_ == 0:
-            results.memory.loaded_mb = proc.pss_mb(gateway.pid)
-    if gateway is not None:
-        grown_mb = proc.pss_mb(gateway.pid) - results.memory.loaded_mb
-        results.memory.grown_mb = grown_mb
-        results.memory.calls = sum(
-            cell.calls for cell in results.cells if cell.way == "customhouse" and cell.round > 0
-        )
 
 
 async def lists(bench: Bench, house: House | None) -> None:
@@ -199,7 +213,14 @@ async def lists(bench: Bench, house: House | None) -> None:
 async def _list_rounds(bench: Bench, ways: Sequence[Running]) -> None:
     for round_ in range(bench.results.rounds):
         for way in ways:
-            await bench.cell(way, "tools/list", LISTING, round_)
+            await bench.cell(way, LISTS, LISTING, round_)
+
+
+async def kept(bench: Bench, house: House) -> None:
+    """Calls that are answered with what an equal call has got; *house* keeps results."""
+    async with targets.gateway(house) as gateway:
+        for round_ in range(bench.results.rounds):
+            await bench.cell(gateway, KEPT, KEEPING, round_)
 
 
 async def starts(bench: Bench, house: House, times: int) -> None:

@@ -46,13 +46,26 @@ def pss_mb(pid: int) -> float:
 
     The gateway closes its maps to its own user: who is not root sees all that is resident there.
     """
+    return _memory_mb(pid, "Pss:", "VmRSS:")
+
+
+def own_mb(pid: int) -> float:
+    """Memory of *pid*'s tree that no file stands behind: what a process gathers by itself.
+
+    Its share of a library changes with every other process that comes and goes with the same one.
+    """
+    return _memory_mb(pid, "Pss_Anon:", "RssAnon:")
+
+
+def _memory_mb(pid: int, word: str, word_for_strangers: str) -> float:
     total_kb = 0
     for member in tree(pid):
         try:
-            said, word = (_PROC / str(member) / "smaps_rollup").read_text(), "Pss:"
+            said, sought = (_PROC / str(member) / "smaps_rollup").read_text(), word
         except PermissionError:
-            said, word = (_PROC / str(member) / "status").read_text(), "VmRSS:"
-        total_kb += next(int(line.split()[1]) for line in said.splitlines() if word in line)
+            said, sought = (_PROC / str(member) / "status").read_text(), word_for_strangers
+        lines = [line.split() for line in said.splitlines()]
+        total_kb += next(int(line[1]) for line in lines if line[0] == sought)
     return total_kb / 1024
 
 

@@ -38,7 +38,7 @@ budget = {{ tokens = "{plenty}/month", calls = "{plenty}/month" }}
 budget = {{ tokens = "{plenty}/day", calls = "{plenty}/day" }}
 [servers.bench]
 url = "http://127.0.0.1:{upstream}{path}"
-approve = "first-seen"
+{cache}approve = "first-seen"
 [servers.bench.limits]
 rate = "{often}/s"
 [agents.bench]
@@ -145,13 +145,14 @@ class House:
     upstream_port: int
     command: tuple[str, ...] = CUSTOMHOUSE
     path: str = "/mcp"
+    cache_s: int = 0  # how long a result of `echo` answers equal calls
 
 
 @contextlib.asynccontextmanager
 async def gateway(house: House, env: Mapping[str, str] | None = None) -> AsyncIterator[Running]:
     """Customhouse with everything on; its folder keeps its log from one start to the next."""
-    port = _free_port()
-    config = _write_config(house, port)
+    port = free_port()
+    config = write_config(house, port)
     command = (*house.command, "serve", "--config", str(config))
     began = time.perf_counter()
     log = house.folder / "gateway.log"
@@ -173,12 +174,14 @@ async def _swallow(process: asyncio.subprocess.Process) -> None:
         pass
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port on loopback that nobody has just now."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         return int(taken.getsockname()[1])
 
 
-def _write_config(house: House, port: int) -> Path:
+def write_config(house: House, port: int) -> Path:
+    """customhouse.toml of *house* and its policy; where it is."""
     folder = house.folder
     policies = folder / "policies"
     policies.mkdir(parents=True, exist_ok=True)
@@ -191,6 +194,7 @@ def _write_config(house: House, port: int) -> Path:
             folder=folder,
             upstream=house.upstream_port,
             path=house.path,
+            cache=f'cache = {{ "echo" = {house.cache_s} }}\n' if house.cache_s else "",
             often=OFTEN,
             plenty=PLENTY,
         )

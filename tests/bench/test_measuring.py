@@ -4,12 +4,16 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 
+import anyio
+import anyio.lowlevel
 import pytest
 
-from tests.bench import load, proc, report
+from tests.bench import load, proc, report, targets
 from tests.bench.load import Spell, WrongReply
-from tests.bench.measure import Cell, Results
+from tests.bench.measure import KEPT, Bench, Cell, Decided, Grown, Miscounted, Results, Verified
 from tests.bench.wire import Message
 
 JSON = {b"content-type": b"application/json"}
@@ -66,7 +70,7 @@ def test_the_work_of_a_grandchild_is_counted_and_its_memory_too() -> None:
                 os.sched_yield()
             members = proc.tree(child.pid)
             assert proc.cpu_s(child.pid) >= 0.3
-            assert proc.pss_mb(child.pid) > 1
+            assert proc.pss_mb(child.pid) > proc.own_mb(child.pid) > 1
         finally:
             for member in reversed(proc.tree(child.pid)):
                 os.kill(member, 9)
@@ -91,3 +95,64 @@ def test_a_missed_gate_is_written_down_as_missed() -> None:
     assert "| modern call, 16 concurrent | <= 0.3 ms CPU | 0.35 | **missed** |" in written
     assert "| the same, against the raw hop | <= 4.5 times | 5 | **missed** |" in written
     assert "| memory PSS, all loaded | <= 130 MB | - | not measured |" in written
+
+
+def gates(results: Results) -> dict[str, report.Gate]:
+    return {gate.what: gate for gate in report.gates(results)}
+
+
+def test_what_was_measured_of_the_gateway_alone_is_held_against_its_gates() -> None:
+    results = Results(1, 1.0, fsync_ms=[0.2], commit_ms=[0.3])
+    results.decided = Decided(100_000, warm_us=5.1, cold_us=90.0, compile_s=2.0)
+    results.verified = Verified(1_000_040, log_mb=1000.0, wall_s=14.0, cpu_s=13.0)
+    results.grown = Grown(
+        loaded_mb=120.0,
+        warm_calls=20_000,
+        warm_mb=3.0,
+        calls=50_000,
+        calls_mb=0.6,
+        warm_sessions=600,
+        warm_sessions_mb=5.0,
+        sessions=400,
+        sessions_mb=0.2,
+    )
+    judged = gates(results)
+    assert not judged["policy decision at 100,000 rules"].met
+    assert judged["`audit verify` of 1,000,000 entries"].met
+    assert judged["memory PSS, all loaded"].met
+    growth = judged["memory growth per 100,000 calls"]
+    assert (growth.measured, growth.met) == (1.2, False)
+    assert "+0.60 MB over 50,000 more" in report.inside(results)
+
+
+def test_a_short_log_says_nothing_of_a_long_one() -> None:
+    results = Results(1, 1.0, fsync_ms=[0.2], commit_ms=[0.3])
+    results.verified = Verified(100_000, log_mb=100.0, wall_s=0.8, cpu_s=0.8)
+    assert gates(results)["`audit verify` of 1,000,000 entries"].measured is None
+
+
+@pytest.mark.anyio
+async def test_callers_make_exactly_as_many_calls_as_were_asked_for() -> None:
+    made: list[int] = []
+
+    def caller(number: int) -> Callable[[], Awaitable[None]]:
+        async def call() -> None:
+            await anyio.lowlevel.checkpoint()
+            made.append(number)
+
+        return call
+
+    with anyio.fail_after(5):
+        await load.count([caller(number) for number in range(3)], 10)
+    assert len(made) == 10
+    assert set(made) == {0, 1, 2}
+
+
+@pytest.mark.anyio
+@pytest.mark.slow
+async def test_a_kept_result_that_reaches_the_upstream_is_noticed(tmp_path: Path) -> None:
+    with anyio.fail_after(20):
+        async with targets.upstream(tmp_path) as upstream:
+            bench = Bench(upstream, [upstream], Results(1, 0.05))
+            with pytest.raises(Miscounted, match="0 calls had to reach the upstream"):
+                await bench.cell(upstream, KEPT, 1, 0)

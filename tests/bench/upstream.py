@@ -2,6 +2,7 @@
 
 POST /mcp     ten tools, `echo` answers with what it was given
 POST /many    the same with 1,000 tools
+POST /kept    ten tools that say of themselves that they only read
 GET  /count   {"requests": every request so far, "calls": tools/call, "distinct": echoes seen}
 """
 
@@ -36,15 +37,15 @@ class Ask(msgspec.Struct):
     params: Params = msgspec.field(default_factory=Params)
 
 
-def _tool(name: str) -> dict[str, Any]:
+def _tool(name: str, **more: Any) -> dict[str, Any]:
     text = {"type": "string", "minLength": 1, "maxLength": 1000, "description": "What to say"}
     schema = {"type": "object", "properties": {"text": text}, "required": ["text"]}
     about = "Answer with the text it was given, so that every reply can be told from the others"
-    return {"name": name, "description": about, "inputSchema": schema}
+    return {"name": name, "description": about, "inputSchema": schema, **more}
 
 
-def _tools(count: int) -> list[dict[str, Any]]:
-    return [_tool("echo"), *(_tool(f"tool_{n:04d}") for n in range(count - 1))]
+def _tools(count: int, **more: Any) -> list[dict[str, Any]]:
+    return [_tool("echo", **more), *(_tool(f"tool_{n:04d}", **more) for n in range(count - 1))]
 
 
 _encode = msgspec.json.Encoder().encode
@@ -64,9 +65,14 @@ _RESULTS: dict[tuple[str, bool], bytes] = {
     ),
     ("ping", False): b"{}",
 }
+_offered = {
+    b"/mcp": _tools(FEW),
+    b"/many": _tools(MANY),
+    b"/kept": _tools(FEW, annotations={"readOnlyHint": True}),
+}
 _LISTS: dict[tuple[bytes, bool], bytes] = {
-    (path, modern): _encode({"tools": _tools(count), **(_hints if modern else {})})
-    for path, count in ((b"/mcp", FEW), (b"/many", MANY))
+    (path, modern): _encode({"tools": tools, **(_hints if modern else {})})
+    for path, tools in _offered.items()
     for modern in (True, False)
 }
 _MODERN_END = b'}],"resultType":"complete","_meta":' + _encode(_META) + b"}}"
@@ -94,6 +100,9 @@ class Upstream(Server):
             return
         if self.method == b"DELETE":
             self.respond(200, b"", b"")
+            return
+        if self.method == b"GET":
+            self.respond(405, b"", b"")  # it has nothing to tell by itself
             return
         _counted.requests += 1
         ask = _ask(request.body)

@@ -7,7 +7,13 @@ from typing import cast
 
 import httptools
 
-REASONS = {200: b"OK", 202: b"Accepted", 401: b"Unauthorized", 404: b"Not Found"}
+REASONS = {
+    200: b"OK",
+    202: b"Accepted",
+    401: b"Unauthorized",
+    404: b"Not Found",
+    405: b"Not Allowed",
+}
 
 
 @dataclass(slots=True)

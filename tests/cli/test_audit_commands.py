@@ -65,6 +65,13 @@ def test_a_query_knows_who_changed_what(busy: Household) -> None:
     assert [row[3] for row in each(piped)] == ["agent.add agent/bot", "agent.add agent/guest"]
 
 
+def test_what_is_left_out_may_begin_with_any_letter(busy: Household) -> None:
+    assert busy.ask("audit", "query", "kind:call")
+    assert busy.run("audit", "query", "kind:call", "-server:shelf").exit_code == 1
+    exported = busy.run("audit", "export", "kind:call", "-server:shelf")
+    assert (exported.exit_code, "Usage" in exported.output) == (1, False)
+
+
 def call_id(home: Household, *qualifiers: str) -> str:
     return str(home.ask("audit", "query", *qualifiers)[0]["call"])
 

@@ -30,6 +30,7 @@ REFUSED = {
     "a port too high": ('listen = "127.0.0.1:65536"', "listen", "65535"),
     "a port alone": ('listen = ":8080"', "listen", "address and a port"),
     "an address that is a number": ("listen = 8080", "listen", "not a number"),
+    "a switch that is a word": ('two_person_policy = "yes"', "two_person_policy", "true or false, not a string"),
     "a level nobody logs at": ('log_level = "loud"', "log_level", "debug, info"),
     "an origin with a path": ('allowed_origins = ["https://a/b"]', "allowed_origins", "without a path"),
     "a host with a scheme": ('allowed_hosts = ["https://a"]', "allowed_hosts", "Host header"),
@@ -75,6 +76,12 @@ REFUSED = {
         CHILD + 'session = "per-caller"\ncache = 60', "servers.docs.cache", "no meaning"),
     "a request that is none": (CHILD + 'requests = ["tools"]', "servers.docs.requests", "elicitation"),
     "a request that is a word": (CHILD + 'requests = "roots"', "servers.docs.requests", "list of strings"),
+    "a signature for a child": (CHILD + "sign = true", "servers.docs.sign", "no meaning"),
+    "a signature that is a word": (SERVER + 'sign = "yes"', "servers.docs.sign", "true or false"),
+    "a signature of nobody": (
+        'listen = "0.0.0.0:8080"\n' + SERVER + "sign = true", "servers.docs.sign", "no public_url"),
+    "a signature from any port": (
+        'listen = "127.0.0.1:0"\n' + SERVER + "sign = true", "servers.docs.sign", "no public_url"),
     "a prefix that is no name": (CHILD + 'prefix = ""', "servers.docs.prefix", "expected a string"),
     "one prefix twice": (
         CHILD + '[servers.other]\ncommand = ["x"]\nprefix = "docs"', "servers.other.prefix", "same prefix"),

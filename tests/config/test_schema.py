@@ -70,6 +70,7 @@ WRONG = [
     'lisen = "127.0.0.1:8080"',
     'listen = "8080"',
     'log_level = "loud"',
+    'two_person_policy = "yes"',
     'allowed_hosts = ["https://a.example"]',
     'allowed_origins = ["a.example"]',
     "[servers.a]\ncommand = []",

@@ -262,3 +262,22 @@ def test_a_server_asks_for_forms_in_a_session_that_callers_share_unless_it_is_to
         frozenset({"roots", "sampling"}),
     )
     assert read(folder, text + "requests = []").servers["s"].requests == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("top", "signs_as"),
+    [
+        ("", "http://127.0.0.1:8080"),
+        ('listen = "[::1]:80"', "http://[::1]:80"),
+        ('listen = "127.0.0.1:0"', ""),
+        ('listen = "0.0.0.0:80"', ""),
+        ('listen = "0.0.0.0:80"\npublic_url = "https://t.example"', "https://t.example"),
+    ],
+)
+def test_calls_are_signed_as_the_place_where_their_keys_are(
+    folder: Path, top: str, signs_as: str
+) -> None:
+    server = '[servers.s]\nurl = "https://h/mcp"\n'
+    config = read(folder, f"{top}\n{server}" + ("sign = true" if signs_as else ""))
+    assert config.signs_as == signs_as
+    assert config.servers["s"].sign is bool(signs_as)

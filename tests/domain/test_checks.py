@@ -88,11 +88,11 @@ class Row:
 
 
 def denied(**fields: Any) -> Standing:
-    return replace(GOOD, decision=Decision(Verdict.DENY, "v1", **fields))
+    return GOOD._replace(decision=Decision(Verdict.DENY, "v1", **fields))
 
 
 def now(**fields: Any) -> Standing:
-    return replace(GOOD, definition=replace(REFUND, **fields))
+    return GOOD._replace(definition=replace(REFUND, **fields))
 
 
 LIST = replace(CALL, act=Act.LIST, name="*", definition=None)
@@ -109,18 +109,18 @@ ROWS = {
     "a denied call to a quarantined tool stays hidden": Row(
         allowed,
         refusal.FORBIDDEN,
-        replace(denied(visible=True), definition=replace(REFUND, approval=Approval.QUARANTINED)),
+        denied(visible=True)._replace(definition=replace(REFUND, approval=Approval.QUARANTINED)),
     ),
     "a denied call to what does not exist stays hidden": Row(
-        allowed, refusal.FORBIDDEN, replace(denied(visible=True), definition=None)
+        allowed, refusal.FORBIDDEN, denied(visible=True)._replace(definition=None)
     ),
     "a denied call to a suspended server stays hidden": Row(
-        allowed, refusal.FORBIDDEN, replace(denied(visible=True), served=False)
+        allowed, refusal.FORBIDDEN, denied(visible=True)._replace(served=False)
     ),
     "an approved definition is pinned": Row(pinned, None),
     "a tool nobody knows": Row(pinned, refusal.UNKNOWN_OBJECT, call=replace(CALL, definition=None)),
     "a tool that vanished after the decision": Row(
-        pinned, refusal.UNKNOWN_OBJECT, replace(GOOD, definition=None)
+        pinned, refusal.UNKNOWN_OBJECT, GOOD._replace(definition=None)
     ),
     "a resource nobody lists": Row(
         pinned, refusal.UNKNOWN_OBJECT, call=replace(READ, definition=None)
@@ -130,11 +130,11 @@ ROWS = {
     "a tool whose body changed after the decision": Row(
         pinned, refusal.POLICY_CHANGED, now(digest="d2")
     ),
-    "a tool of a suspended server": Row(pinned, refusal.SUSPENDED, replace(GOOD, served=False)),
-    "a list of a suspended server": Row(pinned, refusal.SUSPENDED, replace(GOOD, served=False), LIST),
-    "a list needs no definition": Row(pinned, None, replace(GOOD, definition=None), LIST),
-    "discovery needs no definition": Row(pinned, None, replace(GOOD, definition=None), DISCOVER),
-    "administration needs no definition": Row(pinned, None, replace(GOOD, definition=None), ADMIN),
+    "a tool of a suspended server": Row(pinned, refusal.SUSPENDED, GOOD._replace(served=False)),
+    "a list of a suspended server": Row(pinned, refusal.SUSPENDED, GOOD._replace(served=False), LIST),
+    "a list needs no definition": Row(pinned, None, GOOD._replace(definition=None), LIST),
+    "discovery needs no definition": Row(pinned, None, GOOD._replace(definition=None), DISCOVER),
+    "administration needs no definition": Row(pinned, None, GOOD._replace(definition=None), ADMIN),
     "calling a tool named * is not a list": Row(
         pinned, refusal.UNKNOWN_OBJECT, call=replace(CALL, name="*", definition=None)
     ),
@@ -145,7 +145,7 @@ ROWS = {
     ),
     "room in every rate": Row(within_rate, None),
     "a rate without room": Row(
-        within_rate, refusal.RATE_LIMITED, replace(GOOD, wait=lambda: WAIT)
+        within_rate, refusal.RATE_LIMITED, GOOD._replace(wait=lambda: WAIT)
     ),
     "valid arguments": Row(arguments_valid, None),
     "arguments that do not fit": Row(
@@ -164,7 +164,7 @@ ROWS = {
     ),
     "a budget that covers": Row(within_budget, None),
     "a budget that does not": Row(
-        within_budget, refusal.OVER_BUDGET, replace(GOOD, shortfall=lambda: SHORT)
+        within_budget, refusal.OVER_BUDGET, GOOD._replace(shortfall=lambda: SHORT)
     ),
 }  # fmt: skip
 
@@ -189,13 +189,13 @@ def test_a_denial_names_the_conditions_that_did_not_hold() -> None:
 
 def test_a_name_in_no_catalogue_is_unknown_and_not_forbidden() -> None:
     unknown = replace(CALL, definition=None)
-    refused = allowed(unknown, replace(denied(), definition=None))
+    refused = allowed(unknown, denied()._replace(definition=None))
     assert refused is not None
     assert refused.refusal is refusal.UNKNOWN_OBJECT
 
 
 def test_a_rate_refusal_gives_level_limit_and_a_wait_that_is_rounded_up() -> None:
-    assert detail(within_rate(CALL, replace(GOOD, wait=lambda: WAIT))) == {
+    assert detail(within_rate(CALL, GOOD._replace(wait=lambda: WAIT))) == {
         "scope": "team",
         "limit": "60/min",
         "retry_after_ms": 2,
@@ -209,7 +209,7 @@ def test_a_schema_refusal_says_where() -> None:
 
 
 def test_a_budget_refusal_gives_everything_needed_to_wait_or_to_ask_for_more() -> None:
-    assert detail(within_budget(CALL, replace(GOOD, shortfall=lambda: SHORT))) == {
+    assert detail(within_budget(CALL, GOOD._replace(shortfall=lambda: SHORT))) == {
         "scope": "agent",
         "meter": "tokens",
         "window": "day",
@@ -223,7 +223,7 @@ def test_a_budget_refusal_gives_everything_needed_to_wait_or_to_ask_for_more() -
 
 def test_a_call_that_can_never_fit_is_not_told_to_wait() -> None:
     never_fits = replace(SHORT, needed=101)
-    told = detail(within_budget(CALL, replace(GOOD, shortfall=lambda: never_fits)))
+    told = detail(within_budget(CALL, GOOD._replace(shortfall=lambda: never_fits)))
     assert "retry_after_ms" not in told
     assert "waiting does not help" in str(told["problem"])
 
@@ -248,16 +248,16 @@ def spoil(standing: Standing, check: Check) -> Standing:
     definition = standing.definition
     assert definition is not None
     spoilt: dict[Check, Callable[[], Standing]] = {
-        allowed: lambda: replace(standing, decision=Decision(Verdict.DENY, "v1", visible=True)),
-        pinned: lambda: replace(
-            standing, definition=replace(definition, approval=Approval.QUARANTINED)
+        allowed: lambda: standing._replace(decision=Decision(Verdict.DENY, "v1", visible=True)),
+        pinned: lambda: standing._replace(
+            definition=replace(definition, approval=Approval.QUARANTINED)
         ),
-        askable: lambda: replace(standing, requests=frozenset()),
-        within_rate: lambda: replace(standing, wait=lambda: WAIT),
-        arguments_valid: lambda: replace(
-            standing, definition=replace(definition, validate=invalid)
+        askable: lambda: standing._replace(requests=frozenset()),
+        within_rate: lambda: standing._replace(wait=lambda: WAIT),
+        arguments_valid: lambda: standing._replace(
+            definition=replace(definition, validate=invalid)
         ),
-        within_budget: lambda: replace(standing, shortfall=lambda: SHORT),
+        within_budget: lambda: standing._replace(shortfall=lambda: SHORT),
     }
     return spoilt[check]()
 
@@ -305,8 +305,8 @@ def test_a_denied_call_costs_no_look_at_rates_schema_or_budget() -> None:
 
 
 def test_a_rate_limited_call_is_not_validated_because_that_is_work() -> None:
-    standing = replace(
-        GOOD, definition=replace(REFUND, validate=never), wait=lambda: WAIT, shortfall=never
+    standing = GOOD._replace(
+        definition=replace(REFUND, validate=never), wait=lambda: WAIT, shortfall=never
     )
     refused = first_refusal(CALL, standing)
     assert refused is not None

@@ -233,6 +233,7 @@ class Stand:
     ready: bool = True
     draining: bool = False
     toolsets: Mapping[str, Toolset] = field(default_factory=dict)
+    call_keys: bytes | None = None
 
     def __post_init__(self) -> None:
         house = House(
@@ -246,6 +247,7 @@ class Stand:
             is_ready=lambda: self.ready,
             is_draining=lambda: self.draining,
             render_metrics=lambda: b"calls_total 3\n",
+            call_keys=lambda: self.call_keys,
         )
         self.border = Border(house, self.settings)
 

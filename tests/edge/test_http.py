@@ -10,6 +10,8 @@ import pytest
 
 from gateway.domain.refusal import BY_ID, Refused
 from gateway.edge.house import Settings
+from gateway.edge.http import CALL_KEYS
+from gateway.upstream.signature import CACHE_S
 from tests.edge.fakes import Knocker, Line, Response, Stand, modern
 from tests.edge.people import ALICE
 
@@ -280,6 +282,20 @@ async def test_anyone_may_ask_whether_it_lives_and_hears_one_word(path: str, rea
         assert (await alice.raw(b"", [], method="POST")).status == 405
     yes = ready or path == "/livez"
     assert (answer.status, answer.body) == ((200, b"yes\n") if yes else (503, b"no\n"))
+    assert stand.pipeline.refusals == []
+
+
+async def test_anyone_may_have_the_keys_of_signed_calls_where_there_are_any() -> None:
+    stand = Stand()
+    async with stand.open() as alice:
+        alice.path = CALL_KEYS
+        assert (await alice.raw(b"", [], method="GET")).status == 404
+        stand.call_keys = b'{"keys":[]}'
+        answer = await alice.raw(b"", [(b"host", b"10.0.0.1")], method="GET")
+        assert (await alice.raw(b"", [], method="POST")).status == 405
+    assert (answer.status, answer.json) == (200, {"keys": []})
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["cache-control"] == f"public, max-age={CACHE_S}"
     assert stand.pipeline.refusals == []
 
 

@@ -10,7 +10,7 @@ import json
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +20,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 KEY = "pets-are-secret"
 PET: dict[str, Any] = {
@@ -162,11 +163,14 @@ class Pets:
 
 
 @contextmanager
-def serving(pets: Pets) -> Iterator[Pets]:
-    """The service on a free port of loopback, in a thread of its own."""
+def serving(
+    pets: Pets, guard: Callable[[ASGIApp, str], ASGIApp] = lambda app, url: app
+) -> Iterator[Pets]:
+    """The service on a free port of loopback, in a thread of its own, *guard* in front of it."""
     listener = socket.create_server(("127.0.0.1", 0))
     pets.port = listener.getsockname()[1]
-    config = uvicorn.Config(pets.app(), log_config=None, lifespan="off", ws="none")
+    app = guard(pets.app(), pets.url)
+    config = uvicorn.Config(app, log_config=None, lifespan="off", ws="none")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])))
     thread.start()

@@ -6,7 +6,7 @@ import asyncio
 import json
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +29,7 @@ from tests.fakes import eventually
 MODERN = "2026-07-28"
 TOOLS = ("echo", "progress", "wait", "change", "ping", "sample", "touch", "hang_up")
 Context = ServerRequestContext[Any]
+Guard = Callable[[ASGIApp, str], ASGIApp]  # what stands in front of an app that is at this URL
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Seen:
     path: str
     headers: dict[str, str]
     method: str  # of the JSON-RPC message; "" when there is none
+    border: dict[str, Any]  # what its signed token says; empty where nobody looks at that
 
 
 @dataclass
@@ -71,7 +73,8 @@ class Running:
         target = scope["path"] + (
             f"?{scope['query_string'].decode()}" if scope["query_string"] else ""
         )
-        self.seen.append(Seen(scope["method"], target, dict(request.headers), method))
+        border = scope.get("border", {})
+        self.seen.append(Seen(scope["method"], target, dict(request.headers), method, border))
         modern = request.headers.get("mcp-protocol-version") == MODERN
         if modern and self.refuses_modern:
             await _refuse(-32000, "Bad Request: Unsupported protocol version")(scope, receive, send)
@@ -175,14 +178,17 @@ async def _sample(ctx: Context) -> str:
 
 
 @asynccontextmanager
-async def serve(running: Running, port: int = 0) -> AsyncIterator[Running]:
+async def serve(
+    running: Running, port: int = 0, guard: Guard | None = None
+) -> AsyncIterator[Running]:
     """*running* on a free port of loopback."""
     with socket.create_server(("127.0.0.1", port)) as listener:
-        config = uvicorn.Config(running, log_level="error", lifespan="off", timeout_keep_alive=30)
+        running.url = f"http://127.0.0.1:{listener.getsockname()[1]}/mcp"
+        app = guard(running, running.url) if guard else running
+        config = uvicorn.Config(app, log_level="error", lifespan="off", timeout_keep_alive=30)
         server = uvicorn.Server(config)
         task = asyncio.create_task(server.serve(sockets=[listener]))
         await eventually(lambda: server.started)
-        running.url = f"http://127.0.0.1:{listener.getsockname()[1]}/mcp"
         try:
             yield running
         finally:
@@ -202,15 +208,25 @@ async def sessions(running: Running, **how: Any) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def streamable_server(port: int = 0, **how: Any) -> AsyncIterator[Running]:
+async def streamable_server(
+    port: int = 0, guard: Guard | None = None, **how: Any
+) -> AsyncIterator[Running]:
     """The SDK's Streamable HTTP server of 2025-11-25 and before."""
     running = Running()
-    async with sessions(running, **how), serve(running, port):
+    async with sessions(running, **how), serve(running, port, guard):
         yield running
 
 
 @asynccontextmanager
-async def sse_server(port: int = 0) -> AsyncIterator[Running]:
+async def newest_server(guard: Guard | None = None) -> AsyncIterator[Running]:
+    """The SDK's server of 2026-07-28, and of nothing before."""
+    running = Running(refuses_modern=False, refuses_older=True)
+    async with sessions(running), serve(running, guard=guard):
+        yield running
+
+
+@asynccontextmanager
+async def sse_server(port: int = 0, guard: Guard | None = None) -> AsyncIterator[Running]:
     """The SDK's HTTP+SSE server."""
     running = Running()
     server = make_server(running)
@@ -228,7 +244,7 @@ async def sse_server(port: int = 0) -> AsyncIterator[Running]:
             Mount("/messages/", app=transport.handle_post_message),
         ]
     )
-    async with serve(running, port):
+    async with serve(running, port, guard):
         yield running
 
 

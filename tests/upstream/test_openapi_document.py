@@ -127,6 +127,7 @@ def test_nonsense_in_the_paths_is_no_operation(nonsense: Any) -> None:
         (parameter("cookie", required=True), "/x", "cookie"),
         (parameter("header", "Cookie", required=True), "/x", "belongs to the connection"),
         (parameter("header", "X-Forwarded-For", required=True), "/x", "belongs to"),
+        (parameter("header", "customhouse_call", required=True), "/x", "belongs to"),
         (parameter("header", "a\r\nb", required=True), "/x", "belongs to"),
         (parameter("query", required=True, style="deepObject"), "/x", "not supported"),
         ({"servers": [{"url": "https://evil.example"}]}, "/x", "a server of its own"),

@@ -17,7 +17,8 @@ from gateway.app.operations.exporting import Source
 from gateway.app.operations.opening import Opened
 from gateway.app.operations.query import Query, Term
 from gateway.app.operations.reading import policy_in_force, read_house
-from gateway.app.operations.replaying import Decided, replay
+from gateway.app.operations.recalling import Decided
+from gateway.app.operations.replaying import replay
 from gateway.audit.checkpoint import Vkey
 from gateway.audit.prover import Prover
 from gateway.audit.verify import verify_copy

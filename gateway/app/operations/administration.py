@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from difflib import get_close_matches
 from typing import Any
 
@@ -14,6 +14,8 @@ from gateway.app.operations.table import OPERATIONS, UPSTREAM
 from gateway.config import Config
 from gateway.domain.operator import OperationRefused, usage
 
+First = Callable[[], Awaitable[None]]
+
 
 class Administration:
     """One for a house. What it decides on must not change under it, so changes queue here."""
@@ -22,25 +24,39 @@ class Administration:
         self._house = house
         self._one_at_a_time = asyncio.Lock()
 
-    async def operate(self, author: str, name: str, args: Mapping[str, Any]) -> Any:
-        """Carry out operation *name*. Raises: OperationRefused: not done, and why."""
+    async def operate(
+        self, author: str, name: str, args: Mapping[str, Any], first: First | None = None
+    ) -> Any:
+        """Carry out operation *name*, *first* having been asked when it is its turn.
+
+        Raises: OperationRefused: not done, and why. What *first* raises: not done.
+        """
         operation = OPERATIONS.get(name)
         if operation is None:
             close = get_close_matches(name, OPERATIONS, n=1)
             fix = f"did you mean {close[0]}?" if close else f"known are: {', '.join(OPERATIONS)}"
             raise usage(f"there is no operation {name!a:.60}", fix)
-        try:
+        with said():
             if name in UPSTREAM:
                 return await operation(self._house, author, args)
             async with self._one_at_a_time:
+                if first is not None:
+                    await first()
                 return await operation(self._house, author, args)
-        except OperationRefused:
+
+
+@contextmanager
+def said() -> Iterator[None]:
+    """What the rooms of the house raise within this, as an operator is told it."""
+    try:
+        yield
+    except OperationRefused:
+        raise
+    except Exception as err:
+        no = told(err)
+        if no is None:
             raise
-        except Exception as err:
-            no = told(err)
-            if no is None:
-                raise
-            raise no from err
+        raise no from err
 
 
 @asynccontextmanager

@@ -17,18 +17,26 @@ from gateway.store.trail import Trail
 
 
 @dataclass(frozen=True, slots=True)
-class _Account:
+class Account:
+    """What has limits, and the tenant that it counts for."""
+
     level: str
     name: str
     limits: Limits
     pseudonym: str  # "": it never took part in a call
+    tenant: str
+
+    def is_of(self, name: str) -> bool:
+        """Whether *name* is how people call it; a tool's account is called by the tool's name, too."""
+        tool = self.name.partition(" ")[0]
+        return name in (self.name, tool, tool.removeprefix("tool/"))
 
 
 def budgets(house: Reading, now_us: int) -> list[dict[str, Any]]:
     """One row for each limit, level by level."""
     if house.database is None:
-        accounts = list(_accounts(house, {}, {}))
-        return [row for account in accounts for row in _rows(account, Purses(), now_us)]
+        every = accounts(house, {}, {})
+        return [row for account in every for row in account_rows(account, Purses(), now_us)]
     with opened(house.database) as connection:
         connection.execute("BEGIN")  # names and sums of one moment
         return _read(house, connection, now_us)
@@ -44,36 +52,38 @@ def _read(house: Reading, connection: sqlite3.Connection, now_us: int) -> list[d
     tools = {name: pseudonym for pseudonym, name in trail.pseudonyms(OBJECT)}
     purses, _ = rebuild_purses(connection)
     return [
-        row for account in _accounts(house, ids, tools) for row in _rows(account, purses, now_us)
+        row
+        for account in accounts(house, ids, tools)
+        for row in account_rows(account, purses, now_us)
     ]
 
 
-def _accounts(
+def accounts(
     house: Reading, ids: Mapping[tuple[str, str], str], tools: Mapping[str, str]
-) -> Iterator[_Account]:
+) -> Iterator[Account]:
     tenants, teams, agents = house.config.tenants, house.config.teams, house.identity.agents
     every = (
-        *(("tenant", name, one.limits, (TENANT, name)) for name, one in tenants.items()),
-        *(("team", name, t.limits, (TEAM, f"{t.tenant}/{name}")) for name, t in teams.items()),
-        *(("agent", name, one.limits, (SUBJECT, name)) for name, one in agents.items()),
+        *(("tenant", n, one.limits, (TENANT, n), n) for n, one in tenants.items()),
+        *(("team", n, t.limits, (TEAM, f"{t.tenant}/{n}"), t.tenant) for n, t in teams.items()),
+        *(("agent", n, one.limits, (SUBJECT, n), one.tenant) for n, one in agents.items()),
     )
-    for level, name, limits, known_as in every:
+    for level, name, limits, known_as, tenant in every:
         if limits:
-            yield _Account(level, name, limits, ids.get(known_as, ""))
+            yield Account(level, name, limits, ids.get(known_as, ""), tenant)
     yield from _tools(house, tools)
 
 
-def _tools(house: Reading, tools: Mapping[str, str]) -> Iterator[_Account]:
+def _tools(house: Reading, tools: Mapping[str, str]) -> Iterator[Account]:
     """A tool's account is named `TENANT KIND/SERVER/NAME`, one for each tenant that called it."""
     limited = {name: server.limits for name, server in house.servers.items() if server.limits}
     for account, pseudonym in sorted(tools.items()):
         tenant, _, tool = account.partition(" ")
         limits = limited.get(tool.split("/")[1]) if tool.count("/") >= 2 else None
         if limits and tenant:
-            yield _Account("tool", f"{tool} ({tenant})", limits, pseudonym)
+            yield Account("tool", f"{tool} ({tenant})", limits, pseudonym, tenant)
 
 
-def _rows(account: _Account, purses: Purses, now_us: int) -> Iterator[dict[str, Any]]:
+def account_rows(account: Account, purses: Purses, now_us: int) -> Iterator[dict[str, Any]]:
     if account.limits.rate is not None:
         yield {"level": account.level, "name": account.name, "rate": str(account.limits.rate)}
     for window, meter, limit in account.limits.rows:

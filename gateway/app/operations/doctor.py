@@ -12,6 +12,7 @@ from statistics import median
 from gateway.app.ballast import FLOOR_BYTES
 from gateway.app.operations import checkup
 from gateway.app.operations.diagnosis import Check, Patient, ok, problem, warning
+from gateway.app.operations.holding import held_policy
 from gateway.app.operations.presence import absent
 from gateway.app.operations.reading import policy_in_force, read_house
 from gateway.config import ConfigError, agent_keys, check_exposure, resolve
@@ -212,6 +213,7 @@ _LOOKS: dict[str, Look] = {
     "checkpoint": checkup.remembered,
     "clock": checkup.clock,
     "policy": policy,
+    "policy.held": held_policy,
     "agents": agents,
     "exposure": exposure,
     "servers": servers,

@@ -6,30 +6,26 @@ arguments that were too large or are erased, tags that have changed since.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from gateway.app.operations.opening import Opened
 from gateway.app.operations.query import Query
 from gateway.app.operations.reading import Reading
+from gateway.app.operations.recalling import (
+    TAGGED,
+    TIMED,
+    Decided,
+    Missing,
+    Open,
+    Recall,
+    looks_at,
+    verdict_of,
+)
 from gateway.app.operations.search import matching
 from gateway.audit import entry as entries
-from gateway.domain.asking import ASKS
-from gateway.domain.model import (
-    Act,
-    Call,
-    CallClass,
-    Decision,
-    Definition,
-    Kind,
-    Principal,
-    Verdict,
-)
-from gateway.domain.refusal import DENIED, FORBIDDEN, INSUFFICIENT_SCOPE, UNKNOWN_OBJECT
+from gateway.domain.model import Decision
 from gateway.policy.files import unbundle
 from gateway.policy.finding import PolicyInvalid
 from gateway.policy.load import compile as compile_policy
@@ -37,18 +33,9 @@ from gateway.policy.snapshot import Snapshot, builtin_deny_all
 from gateway.store.log import CLOCK_TOLERANCE_US
 from gateway.store.trail import Trail
 
-Decided = entries.Intent | entries.Refused
-Open = Callable[[Decided], Opened | None]
-"""What an entry commits to; None when it commits to nothing."""
-
 MAX_SHOWN = 100
 _SHOWN = ("leaf", "at", "call", "agent", "object")
-_DENIALS = (DENIED.id, FORBIDDEN.id, INSUFFICIENT_SCOPE.id)
 _VERSIONS = 16  # kept compiled: calls come in the order of time
-_ARGUED, _TAGGED = frozenset({"arguments"}), frozenset({"tags"})
-_TIMED = frozenset({"weekdays", "hours_utc", "from", "until"})
-_TOKEN = b"token "
-_ARGUMENTS = b"\narguments "  # no JSON before it has a line that begins so
 
 
 @dataclass(slots=True)
@@ -69,20 +56,16 @@ class Replay:
         }
 
 
-class _Missing(Exception):
-    """Something that the decision depended on is not there; the sentence is the reason."""
-
-
 def replay(trail: Trail, reading: Reading, query: Query, open_payload: Open) -> Replay:
     """Decide every call that fits *query* again. *open_payload* is asked only where it matters."""
     replayed = Replay()
-    judge = _Judge(trail, reading, open_payload)
+    judge = _Judge(trail, Recall(trail, reading, open_payload))
     for entry, row in matching(trail, query, trail.oldest_first):
         if not isinstance(entry, entries.Intent | entries.Refused) or not entry.policy:
             continue  # refused before policy was asked, or no call
         try:
             difference = judge.difference(entry)
-        except _Missing as missing:
+        except Missing as missing:
             replayed.not_replayed[str(missing)] += 1
             continue
         if not difference:
@@ -96,40 +79,31 @@ def replay(trail: Trail, reading: Reading, query: Query, open_payload: Open) -> 
 
 
 class _Judge:
-    def __init__(self, trail: Trail, reading: Reading, open_payload: Open) -> None:
+    def __init__(self, trail: Trail, recall: Recall) -> None:
         self._trail = trail
-        self._reading = reading
-        self._open = open_payload
+        self._recall = recall
         self._compiled = lru_cache(_VERSIONS)(self._compile)
 
     def difference(self, entry: Decided) -> dict[str, Any]:
         """What is decided otherwise now; nothing when all is as the log has it.
 
-        Raises: _Missing.
+        Raises: Missing.
         """
-        snapshot, call = self._snapshot(entry.policy), self._call(entry)
-        decision = snapshot.decide(call, entry.t)
-        if _looks_at(snapshot, decision, _ARGUED):
-            call = self._with_arguments(entry, call)
-            decision = snapshot.decide(call, entry.t)
+        snapshot, recalled = self._snapshot(entry.policy), self._recall.recalled(entry)
+        decision = self._recall.decide(snapshot, recalled)
         found = _differing(entry, decision)
-        if found and _looks_at(snapshot, decision, _TIMED):
+        if found and looks_at(snapshot, decision, TIMED):
             # It was decided a moment before it was entered, at most by what the clock may be off.
-            early = snapshot.decide(call, entry.t - CLOCK_TOLERANCE_US)
+            early = snapshot.decide(recalled.call, entry.t - CLOCK_TOLERANCE_US)
             found = found if _differing(entry, early) else {}
-        if found:
-            self._excuse(snapshot, call, decision)
+        if found and looks_at(snapshot, decision, TAGGED):
+            raise Missing("it depended on tags of the tool, which are not in the log")
         return found
-
-    def _excuse(self, snapshot: Snapshot, call: Call, decision: Decision) -> None:
-        """Raises: _Missing: what the log does not hold may be the whole difference."""
-        if _looks_at(snapshot, decision, _TAGGED):
-            raise _Missing("it depended on tags of the tool, which are not in the log")
 
     def _snapshot(self, version: str) -> Snapshot:
         compiled = self._compiled(version)
         if isinstance(compiled, str):
-            raise _Missing(compiled)
+            raise Missing(compiled)
         return compiled
 
     def _compile(self, version: str) -> Snapshot | str:
@@ -145,99 +119,6 @@ class _Judge:
         is_it = snapshot.version == version
         return snapshot if is_it else "what is stored of its policy version is not that version"
 
-    # -- the call as it was -----------------------------------------------------------------------
-
-    def _call(self, entry: Decided) -> Call:
-        if entry.kind is None or entry.act is None:
-            raise _Missing("it was refused before it was known what it was about")
-        principal = self._principal(entry)
-        if "/" in principal.subject:
-            principal = self._proved(entry, principal)
-        kind, server, name = self._object(entry, entry.kind)
-        return Call(
-            id=entry.call,
-            principal=principal,
-            method=entry.method,
-            kind=kind,
-            server=server,
-            name=name,
-            act=Act(entry.act),
-            weight=CallClass.FULL,
-            definition=self._definition(entry, kind, server, name),
-        )
-
-    def _principal(self, entry: Decided) -> Principal:
-        name, actors = self._trail.name, getattr(entry, "actors", ())
-        named = {one: name(one) for one in (entry.who, entry.tenant, entry.team, *actors) if one}
-        if any(one == known for one, known in named.items()):
-            raise _Missing("a name in it was erased")
-        return Principal(
-            tenant=named.get(entry.tenant, ""),
-            subject=named.get(entry.who, ""),
-            team=named.get(entry.team, "").partition("/")[2],
-            actors=tuple(named[actor] for actor in actors),
-        )
-
-    def _proved(self, entry: Decided, who: Principal) -> Principal:
-        """With the roles and scopes of its token: no version of the policy holds them."""
-        line = self._sealed(entry).split(b"\n", 2)[1]
-        if not line.startswith(_TOKEN):
-            raise _Missing("what its token proved is not in the log")
-        said = json.loads(line.removeprefix(_TOKEN))
-        return replace(who, roles=frozenset(said["roles"]), scopes=frozenset(said["scopes"]))
-
-    def _object(self, entry: Decided, kind: Kind) -> tuple[Kind, str, str]:
-        """From the account of the tool, whose name is in the table of names; else from what is
-        sealed: of a resource behind a template only that knows the URI."""
-        account = self._trail.name(entry.acc[3]) if len(entry.acc) == 4 else ""
-        said = account.partition(" ")[2]
-        if not said.startswith(f"{kind}/") or said == f"{kind}/-":
-            said = self._sealed(entry).partition(b"\n")[0].decode("utf-8", "surrogateescape")
-        _, _, rest = said.partition("/")
-        server, _, name = rest.partition("/")
-        return kind, server, name
-
-    def _definition(self, entry: Decided, kind: Kind, server: str, name: str) -> Definition | None:
-        """The definition of today stands in for the one of then: policy looks at its tags only."""
-        if isinstance(entry, entries.Intent) and not entry.definition:
-            return None
-        catalogue = self._reading.registry.catalogue
-        if kind is Kind.RESOURCE:
-            return catalogue.resource(server, name)
-        return catalogue.find(server, kind, name)
-
-    def _with_arguments(self, entry: Decided, call: Call) -> Call:
-        content = self._sealed(self._asked_by(entry))
-        _, found, raw = content.partition(_ARGUMENTS)
-        arguments: Mapping[str, Any] = {}
-        if found:
-            arguments, _ = json.JSONDecoder().raw_decode(raw.decode())
-        return replace(call, arguments=arguments)
-
-    def _asked_by(self, entry: Decided) -> Decided:
-        """The call itself; for a question of a server the call that it was part of."""
-        if entry.method not in ASKS:
-            return entry
-        parent = getattr(entry, "parent", "")
-        for first in self._trail.of_call(parent):
-            if isinstance(first, entries.Intent):
-                return first
-        raise _Missing(
-            "it is a question of a server, and the call that it was part of is not known"
-        )
-
-    def _sealed(self, entry: Decided) -> bytes:
-        opened = self._open(entry)
-        if opened is None or opened.problem:
-            why = opened.problem if opened is not None else "there are none"
-            raise _Missing(f"it depended on arguments: {why}")
-        return opened.content
-
-
-def _looks_at(snapshot: Snapshot, decision: Decision, facts: frozenset[str]) -> bool:
-    looked = (snapshot.conditions.get(name.removesuffix("?")) for name, _ in decision.conditions)
-    return any(not facts.isdisjoint(condition.table) for condition in looked if condition)
-
 
 def _differing(entry: Decided, decision: Decision) -> dict[str, Any]:
     """What of the decision is not as the entry has it, as pairs of then and now."""
@@ -245,16 +126,7 @@ def _differing(entry: Decided, decision: Decision) -> dict[str, Any]:
         "rule": (entry.rule, decision.rule),
         "conditions": (dict(entry.conds), dict(decision.conditions)),
     }
-    verdict = _verdict_of(entry)
+    verdict = verdict_of(entry)
     if verdict is not None:
         pairs["verdict"] = (str(verdict), str(decision.verdict))
     return {key: {"then": a, "now": b} for key, (a, b) in pairs.items() if a != b}
-
-
-def _verdict_of(entry: Decided) -> Verdict | None:
-    """What policy must have said; None where the refusal does not tell."""
-    if isinstance(entry, entries.Intent):
-        return Verdict.ALLOW
-    if entry.code == UNKNOWN_OBJECT.id:
-        return None
-    return Verdict.DENY if entry.code in _DENIALS else Verdict.ALLOW

@@ -131,5 +131,6 @@ async def _use(house: House) -> None:
     await asyncio.to_thread(keys.write_vkey, folder, str(house.signer.vkey))
     if house.house_keys.state != before.state:
         house.reseal(house.house_keys.state)
+        house.call_signer.rekey(house.house_keys.state)
     with suppress(WriteFailed, OSError):  # else it is published within the second
         await house.publisher.publish()

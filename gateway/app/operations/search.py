@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -27,7 +29,9 @@ _PSEUDONYMS = {
     "server": SERVER,
 }
 _ONLY_IF_ASKED = ("open", "close")
+_OF_CALLS = ("intent", "single", "refused", "folded")
 _OF_THE_OUTCOME = ("status", "code", "by")
+PAGE_PIECE = 20_000  # entries
 # Fields whose values stand in the entry as they are.
 _VERBATIM = ("call", "parent", "method", "what", "policy")
 
@@ -37,6 +41,38 @@ def search(trail: Trail, query: Query, most: int) -> list[Row]:
     found = [row for _, row in islice(matching(trail, query, trail.newest_first), most)]
     found.reverse()
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The newest of what fits, newest first, and the leaf below which there may be more; 0: none."""
+
+    rows: list[Row]
+    below: int
+
+
+def page(trail: Trail, query: Query, below: int, most: int, in_time: Callable[[], bool]) -> Page:
+    """At most *most* entries below the leaf *below*; fewer when it is not *in_time* any more.
+
+    Read in pieces, so that what fits nothing does not keep a thread for as long as the log is.
+    """
+    wanted = _slice(trail, query)
+    if wanted is None:
+        return Page([], 0)
+    rows: list[Row] = []
+    first, end = trail.span(wanted)
+    end = min(below, end)
+    while end > first:
+        low = max(first, end - PAGE_PIECE)
+        between = partial(trail.newest_between, first=low, end=end)
+        for entry, row in matching(trail, query, between):
+            rows.append(row)
+            if len(rows) == most:
+                return Page(rows, entry.i)
+        end = low
+        if not in_time():
+            return Page(rows, end if end > first else 0)
+    return Page(rows, 0)
 
 
 Read = Callable[[Slice], Iterator[entries.Entry]]
@@ -56,6 +92,20 @@ def matching(trail: Trail, query: Query, read: Read) -> Iterator[tuple[entries.E
         row = _with_outcome(trail, entry, row)
         if _fits(row, late):
             yield entry, row
+
+
+def decided(trail: Trail, query: Query) -> Iterator[entries.Entry]:
+    """Every call, refusal or fold of refusals that fits, oldest first; described only if *query* asks."""
+    wanted = _slice(trail, query)
+    kinds = tuple(kind for kind in wanted.kinds if kind in _OF_CALLS) if wanted else ()
+    if wanted is None or not kinds:
+        return
+    early = [term for term in query.terms if term.field not in _OF_THE_OUTCOME]
+    late = [term for term in query.terms if term.field in _OF_THE_OUTCOME]
+    for entry in trail.oldest_first(replace(wanted, kinds=kinds)):
+        row = describe(entry, trail.name) if query.terms else {}
+        if _fits(row, early) and (not late or _fits(_with_outcome(trail, entry, row), late)):
+            yield entry
 
 
 def with_rules(trail: Trail, rows: Sequence[Row]) -> list[Row]:

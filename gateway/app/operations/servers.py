@@ -47,7 +47,8 @@ async def add(house: House, author: str, given: Mapping[str, Any]) -> Any:
     _refuse_confusion(house, name, server.prefix)
     # Before the entry, because a URL that no connection may go to is found out here. Nothing is
     # connected until somebody asks something of the server.
-    house.upstreams.add(server_spec(name, server, house.environ, declared=False))
+    signer = house.call_signer
+    house.upstreams.add(server_spec(name, server, house.environ, signer, declared=False))
     change = Change(
         "server.add",
         author,
@@ -108,7 +109,8 @@ async def restart(house: House, author: str, given: Mapping[str, Any]) -> Any:
     )
     declared = name in house.config.servers
     await house.upstreams.remove(name)
-    house.upstreams.add(server_spec(name, house.servers[name], house.environ, declared=declared))
+    server, signer = house.servers[name], house.call_signer
+    house.upstreams.add(server_spec(name, server, house.environ, signer, declared=declared))
     return {"name": name, "restarted": True}
 
 

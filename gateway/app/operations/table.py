@@ -15,6 +15,7 @@ from gateway.app.operations import (
     keys,
     payloads,
     policy,
+    proposing,
     rotating,
     servers,
     tokens,
@@ -46,6 +47,9 @@ OPERATIONS: Mapping[str, Operation] = MappingProxyType(
         "tool.approve": approving.approve,
         "tool.call": calls.call,
         "policy.apply": policy.apply,
+        "policy.rollback": policy.rollback,
+        "policy.approve": proposing.approve,
+        "policy.pending": proposing.pending,
         "audit.payload_read": payloads.read,
         "audit.erase": erasing.erase,
     }

@@ -21,9 +21,10 @@ _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
 # What frames a message, says who sends it, or makes the server read another request than this one.
 _KEPT_HEADERS = frozenset(
     {"accept", "accept-encoding", "authorization", "connection", "content-encoding"}
-    | {"content-length", "content-type", "cookie", "date", "expect", "forwarded", "host"}
-    | {"http2-settings", "keep-alive", "origin", "proxy-authorization", "proxy-connection"}
-    | {"referer", "te", "trailer", "transfer-encoding", "upgrade", "user-agent", "via"}
+    | {"content-length", "content-type", "cookie", "customhouse-call", "date", "expect"}
+    | {"forwarded", "host", "http2-settings", "keep-alive", "origin", "proxy-authorization"}
+    | {"proxy-connection", "referer", "te", "trailer", "transfer-encoding", "upgrade"}
+    | {"user-agent", "via"}
     | {"x-http-method", "x-http-method-override", "x-method-override", "x-original-url"}
     | {"x-real-ip", "x-rewrite-url"}
 )

@@ -33,7 +33,7 @@ from gateway.upstream.openapi.binding import binding_of
 from gateway.upstream.openapi.document import MAX_JSON_BYTES, BadDocument, read_document
 from gateway.upstream.openapi.operations import read_api
 from gateway.upstream.openapi.request import Base, Unsendable
-from gateway.upstream.origin import Origin, Pools, send
+from gateway.upstream.origin import Origin, Pools, connected
 from gateway.upstream.spec import HttpTransport, OpenApiTransport
 from gateway.upstream.subscribe import Declined, Told
 
@@ -52,7 +52,7 @@ class OpenApiConnector:
         if "?" in self._origin.target.path:
             raise BadTarget("the base URL of an API has no query")
         self._base = Base(self._origin.target, transport.api.auth_header_value)
-        self._document = Document(transport.document)
+        self._document = Document(transport.document, self._origin)
         self._pools: Pools | None = None
         self._ready = asyncio.Event()
         self._listed: tuple[bytes, bytes] = (b"", b"")  # digest of a document, and its tools
@@ -117,7 +117,8 @@ class OpenApiConnector:
         if self._pools is None:
             raise unreachable("the connector has ended, or could not read its certificates")
         answer = Answer(exchange)
-        connection = await send(self._pools.calls, answer, request, exchange.deadline)
+        connection = await connected(self._pools.calls, exchange.deadline)
+        connection.send(answer, self._origin.signed(request, call))
         try:
             return await conclude(exchange)
         finally:
@@ -127,8 +128,10 @@ class OpenApiConnector:
 class Document:
     """Where a document is: a path, or a URL. Raises, when made: BadTarget."""
 
-    def __init__(self, place: HttpTransport | str) -> None:
+    def __init__(self, place: HttpTransport | str, api: Origin | None = None) -> None:
+        """*api*: whose document it is; the two may be one server, that wants to know who asks."""
         self._file = place if isinstance(place, str) else ""
+        self._api = api
         self._target: Target | None = None
         if isinstance(place, HttpTransport):
             self._target = parse_target(
@@ -140,7 +143,8 @@ class Document:
         if self._target is None:
             return await asyncio.to_thread(_file_body, self._file)
         tls = await asyncio.to_thread(tls_context) if self._target.tls else None
-        return await get(self._target, tls, most_bytes=MAX_JSON_BYTES, within_s=within_s)
+        sign = self._api.signed if self._api and self._api.holds(self._target) else bytes
+        return await get(self._target, tls, most_bytes=MAX_JSON_BYTES, within_s=within_s, sign=sign)
 
 
 def _file_body(path: str) -> bytes:

@@ -1,0 +1,219 @@
+"""What the API can look at: the same rows that the command line shows, within the asker's reach.
+
+Each look gets the house as it is and an errand. One about the house as a whole is asked only by who
+looks after every tenant; all others leave out what belongs to tenants that the asker does not see.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from copy import copy
+from types import MappingProxyType
+from typing import Any, Final
+
+from gateway.app.clock import wall_us
+from gateway.app.house import House
+from gateway.app.operations import asking, proposing, reading, showing
+from gateway.app.operations.budgets import Account, account_rows, accounts
+from gateway.app.operations.entering import unknown
+from gateway.app.operations.glances import call, checkpoint, entries_page, findings, payloads, proof
+from gateway.app.operations.query import moment
+from gateway.domain.operator import OperationRefused
+from gateway.edge.api.desk import EVERY_TENANT, Errand, Found
+from gateway.policy.snapshot import Snapshot
+from gateway.store.pseudonyms import OBJECT, SUBJECT, TEAM, TENANT
+
+Row = dict[str, Any]
+Look = Callable[[House, Errand], Awaitable[Found]]
+
+
+async def health(house: House, errand: Errand) -> Found:
+    gauges, servers = house.gauges(), await _server_rows(house)
+    return Found(
+        {
+            "ready": house.is_ready(),
+            "draining": "drain" in house.ledger.closed_by,
+            "writable": gauges.writable,
+            "entries": gauges.log_entries,
+            "checkpoint_age_s": int(gauges.checkpoint_age_s),
+            "servers": {row["name"]: row["state"] for row in servers},
+        }
+    )
+
+
+async def servers(house: House, errand: Errand) -> Found:
+    return _page(await _server_rows(house), errand, "name")
+
+
+async def server(house: House, errand: Errand) -> Found:
+    here, failures = _picture(house), dict(house.discovery.failures)
+    row = await asyncio.to_thread(showing.server_row, here, errand.args["name"])
+    return Found(row | _state(row, failures))
+
+
+async def definitions(house: House, errand: Errand) -> Found:
+    here, approval = _picture(house), errand.args.get("approval")
+    rows = await asyncio.to_thread(showing.definition_rows, here, errand.args.get("server"))
+    return _page([row for row in rows if approval in (None, row["approval"])], errand, "object")
+
+
+async def definition(house: House, errand: Errand) -> Found:
+    here = _picture(house)
+    pin = showing.find_pin(here, errand.args["object"])
+    return Found(await asyncio.to_thread(showing.definition_shown, here, pin))
+
+
+async def agents(house: House, errand: Errand) -> Found:
+    rows = await asyncio.to_thread(showing.agent_rows, _picture(house))
+    return _page([row for row in rows if errand.reaches(row["tenant"])], errand, "name")
+
+
+async def agent(house: House, errand: Errand) -> Found:
+    name = errand.args["name"]
+    require_agent(house, errand, name)
+    rows = await asyncio.to_thread(showing.agent_rows, _picture(house))
+    return Found(next(row for row in rows if row["name"] == name))
+
+
+async def keys(house: House, errand: Errand) -> Found:
+    name = errand.args.get("agent")
+    if name is not None:
+        require_agent(house, errand, name)
+    every = await asyncio.to_thread(showing.key_rows, _picture(house), wall_us())
+    rows = [
+        row
+        for row in every
+        if name in (None, row["agent"])
+        and (errand.tenant == EVERY_TENANT or _owns(house, errand, row["agent"]))
+        # Keys of the file are at hand here: each has a line with its id already.
+        and row["state"] != "declared"
+    ]
+    return _page(rows, errand, "id")
+
+
+async def policy(house: House, errand: Errand) -> Found:
+    loaded, current = house.loaded_policy, house.policies.current
+    cases = len(loaded.cases) if loaded else 0
+    return Found({"version": current.version, "rules": len(current.rules), "cases": cases})
+
+
+async def explain(house: House, errand: Errand) -> Found:
+    args, here, now_us = errand.args, _picture(house), wall_us()
+    require_agent(house, errand, args["agent"])
+    at_us = moment(args["at"], now_us)[0] if "at" in args else now_us
+    question = asking.Question(
+        args["agent"], args["object"], args.get("act", ""), args.get("arguments", "{}"), at_us
+    )
+    current = house.policies.current
+    # Every rule is looked at, in a thread: on a copy, for the caches are those of the event loop.
+    rules = (current.version, current.rules, current.links, current.conditions)
+    answer = await asyncio.to_thread(lambda: asking.ask(here, Snapshot(*rules), question))
+    said = answer.as_json() | {"said": answer.explanation.say()}
+    if errand.tenant != EVERY_TENANT:
+        # What nearly fits may be a rule of another tenant; what is denied need not exist.
+        hidden = {"nearest": [], "fix": "", "said": ""}
+        said |= hidden if said["verdict"] == "allow" else hidden | {"stopped": ""}
+    return Found(said)
+
+
+async def proposals(house: House, errand: Errand) -> Found:
+    rows = [proposing.as_row(one) for one in proposing.waiting(house)]
+    return _page(rows, errand, "at")
+
+
+async def budgets(house: House, errand: Errand) -> Found:
+    here, names = _picture(house), house.ledger.pseudonyms
+    agents, config = house.identity.agents, house.config
+    wanted = ((TENANT, config.tenants), (SUBJECT, agents))
+    ids = {(kind, name): names.known(kind, name) for kind, known in wanted for name in known}
+    teams = (f"{team.tenant}/{name}" for name, team in config.teams.items())
+    ids |= {(TEAM, name): names.known(TEAM, name) for name in teams}
+    tools = {names.name(one): one for one in names.all(OBJECT)}
+    name = errand.args.get("name")
+    seen = [
+        account
+        for account in accounts(here, ids, tools)
+        if errand.reaches(account.tenant) and (name is None or account.is_of(name))
+    ]
+    seen.sort(key=_place_of)
+    page, after = _cut(seen, errand, _place_of)
+    purses, now_us = house.ledger.counters.purses, house.ledger.log.stamp()
+    return Found([row for one in page for row in account_rows(one, purses, now_us)], after)
+
+
+LOOKS: Final[Mapping[str, Look]] = MappingProxyType(
+    {
+        "house.health": health,
+        "server.list": servers,
+        "server.show": server,
+        "definition.list": definitions,
+        "definition.show": definition,
+        "agent.list": agents,
+        "agent.show": agent,
+        "key.list": keys,
+        "policy.show": policy,
+        "policy.check": findings,
+        "policy.explain": explain,
+        "policy.pending": proposals,
+        "budget.list": budgets,
+        "entry.list": entries_page,
+        "call.show": call,
+        "call.payloads": payloads,
+        "call.proof": proof,
+        "checkpoint.show": checkpoint,
+    }
+)
+
+
+def require_agent(house: House, errand: Errand, name: str) -> None:
+    """Raises: OperationRefused: there is none of this name in the asker's reach."""
+    if not _owns(house, errand, name):
+        raise unknown_agent(name)
+
+
+def unknown_agent(name: str) -> OperationRefused:
+    return unknown("agent", name, "see the list of agents")
+
+
+def _owns(house: House, errand: Errand, name: str) -> bool:
+    known = house.identity.agents.get(name)
+    return known is not None and errand.reaches(known.tenant)
+
+
+def _picture(house: House) -> reading.Reading:
+    """The open house as the command line reads it from outside: a thread may look at it while the
+    house goes on."""
+    identity, registry = copy(house.identity), copy(house.registry)
+    identity.agents, identity.keys = dict(identity.agents), dict(identity.keys)
+    registry.pins, registry.terms = dict(registry.pins), dict(registry.terms)
+    registry.suspended = set(registry.suspended)
+    return reading.Reading(house.config, identity, registry, dict(house.servers), house.database)
+
+
+async def _server_rows(house: House) -> list[Row]:
+    here, failures = _picture(house), dict(house.discovery.failures)
+    rows = await asyncio.to_thread(showing.server_rows, here)
+    return [row | _state(row, failures) for row in rows]
+
+
+def _state(row: Row, failures: Mapping[str, Any]) -> Row:
+    failure = str(failures.get(row["name"], ""))
+    state = "unreachable" if failure else "serving"
+    return {"state": "suspended" if row["suspended"] else state, "failure": failure}
+
+
+def _place_of(account: Account) -> str:
+    return f"{account.level} {account.name}"
+
+
+def _page(rows: Sequence[Row], errand: Errand, key: str) -> Found:
+    """The rows of one page, in the order of *key*, which no two of them share."""
+    page, after = _cut(sorted(rows, key=lambda row: str(row[key])), errand, lambda r: str(r[key]))
+    return Found(page, after)
+
+
+def _cut(rows: Sequence[Any], errand: Errand, place: Callable[[Any], str]) -> tuple[list[Any], str]:
+    behind = [row for row in rows if not errand.after or place(row) > errand.after]
+    page = behind[: errand.most]
+    return page, place(page[-1]) if len(behind) > len(page) else ""

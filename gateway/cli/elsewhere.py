@@ -1,0 +1,43 @@
+"""Whether a command is about the gateway of this machine, or about one elsewhere."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gateway.domain.operator import usage
+
+if TYPE_CHECKING:
+    from gateway.cli.remote import Remote
+
+URL_VARIABLE, KEY_VARIABLE = "CUSTOMHOUSE_URL", "CUSTOMHOUSE_KEY"
+# They are about this machine whatever the environment says, or reach a gateway by themselves.
+_HERE = frozenset({"init", "serve", "demo", "config", "connect", "bridge"})
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """What stood before the command: where, and the reference to a key."""
+
+    url: str | None = None
+    key: str | None = None
+
+    def remote(self, command: str, file: object) -> Remote | None:
+        """The gateway that *command* is about; None: the one of this machine.
+
+        Raises: OperationRefused (usage): it cannot be about that one.
+        """
+        url = self.url or ("" if command in _HERE else os.environ.get(URL_VARIABLE))
+        if not url:
+            if self.key is not None:
+                raise usage("--key goes with --url", "say which gateway the key is for")
+            return None
+        from gateway.cli.reaching import key_behind
+        from gateway.cli.remote import Remote, not_remote
+
+        if command in _HERE:
+            raise not_remote()
+        if file is not None and self.url:
+            raise usage("--config and --url are two gateways", "say one of them")
+        return Remote(url, key_behind(self.key or f"env:{KEY_VARIABLE}"))

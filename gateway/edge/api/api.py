@@ -1,0 +1,296 @@
+"""The API at work: a request that came in at the door, to its answer.
+
+Each request is decided by policy as a call of its own: `read` or `admin` on `admin/<noun>`. It
+stands in the log before it is answered, and so does each no.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from time import monotonic
+from typing import Any, Protocol
+
+from starlette.types import Receive, Scope, Send
+
+from gateway.domain.model import Act, Call, CallClass, Kind, Principal, Verdict
+from gateway.domain.operator import Exit, OperationRefused
+from gateway.domain.refusal import (
+    ETAG_MISSING,
+    ETAG_STALE,
+    FORBIDDEN,
+    MALFORMED,
+    UNKNOWN_METHOD,
+    UNKNOWN_OBJECT,
+    UNSUPPORTED_MEDIA,
+    Refused,
+)
+from gateway.edge.allowance import Allowances
+from gateway.edge.api.cursor import Cursors
+from gateway.edge.api.desk import EVERY_TENANT, Desk, Errand, Guard, Stale, Withdrawn
+from gateway.edge.api.document import document
+from gateway.edge.api.etag import encoded, etag_of, is_seen, tags
+from gateway.edge.api.problem import PROBLEM_TYPE, Declined, bad, problem_answer
+from gateway.edge.api.request import MAX_BODY_BYTES, has_body, read_object, read_query, refuse_body
+from gateway.edge.api.routes import PREFIX, Route, route_of, routes_at
+from gateway.edge.arrival import read_body
+from gateway.edge.exchange import JSON_TYPE, Headers, respond
+from gateway.edge.head import Head, is_json
+from gateway.edge.house import House, Settings
+from gateway.edge.ids import new_call_id
+from gateway.edge.reply import Answer
+
+DOCUMENT = f"{PREFIX}/openapi.json"
+DEFAULT_LIMIT = 100
+MAX_AT_ONCE = 4  # looks, and as many changes; more wait outside
+WAIT_S = 10.0
+_HEADERS: Headers = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
+
+
+def is_api(path: str) -> bool:
+    return path.startswith(PREFIX) and path[len(PREFIX) : len(PREFIX) + 1] in ("", "/")
+
+
+async def respond_problem(send: Send, refused: Refused, headers: Headers) -> None:
+    """Say no, in the way of the API."""
+    answer = problem_answer(refused)
+    await respond(send, answer, [*_HEADERS, *headers, *_more(refused)], PROBLEM_TYPE)
+
+
+class Progress(Protocol):
+    """How far a request has come, for whoever has to say no to it."""
+
+    method: str  # what it is about, once that is known
+    unread: bool  # it has a body that nobody has read
+
+
+@dataclass(slots=True)
+class Inquiry:
+    """One request that was let in at the door."""
+
+    scope: Scope
+    receive: Receive
+    send: Send
+    head: Head
+    principal: Principal
+    allowances: Allowances
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True)
+class _Let:
+    """A request that policy let in: for which route, how far it reaches, and the call it is."""
+
+    route: Route
+    parts: Mapping[str, str]
+    call: Call
+    tenant: str
+
+    def errand(self, principal: Principal, args: Mapping[str, Any], **more: Any) -> Errand:
+        given = {**args, **self.parts}
+        return Errand(principal, self.tenant, self.route.operation, given, **more)
+
+
+class Api:
+    def __init__(self, house: House, desk: Desk, settings: Settings) -> None:
+        self._house = house
+        self._desk = desk
+        self._settings = settings
+        self._cursors = Cursors(house.state_key)
+        self._document = encoded(document(settings.version))
+        # Changes wait for each other; whoever only looks does not wait for them.
+        self._places = {act: asyncio.Semaphore(MAX_AT_ONCE) for act in (Act.READ, Act.ADMIN)}
+
+    def reseal(self, state_key: bytes) -> None:
+        """Sign cursors with another key from here on; lists that are open begin anew."""
+        self._cursors = Cursors(state_key)
+
+    async def serve(self, inquiry: Inquiry) -> None:
+        """Answer one request. Raises: Refused: to be entered (no call id yet) and said."""
+        try:
+            await self._served(inquiry)
+        except OperationRefused as said:
+            raise Declined(said) from said
+        except Stale as stale:
+            raise Refused(ETAG_STALE) from stale
+        except Withdrawn as withdrawn:
+            raise Refused(FORBIDDEN) from withdrawn
+
+    async def _served(self, inquiry: Inquiry) -> None:
+        inquiry.allowances.check(inquiry.principal, monotonic())
+        if inquiry.scope["path"] == DOCUMENT:
+            await self._describe(inquiry)
+            return
+        inquiry.progress.unread = has_body(inquiry.head)
+        route, parts = _found(inquiry.scope)
+        inquiry.progress.method = f"api/{route.operation}"
+        if route.act is Act.READ:
+            refuse_body(inquiry.head)
+        let = await self._let_in(inquiry, route, parts)
+        query = read_query(route, inquiry.scope["query_string"])
+        look = route.act is Act.READ
+        # Whoever sends or reads slowly takes nobody's place.
+        body = b"" if look else await self._body(inquiry)
+        try:
+            async with asyncio.timeout(WAIT_S):
+                await self._places[route.act].acquire()
+        except TimeoutError:
+            raise OperationRefused(
+                "too many requests at once",
+                f"the gateway carries out {MAX_AT_ONCE} of them",
+                "repeat the request in a moment",
+                Exit.UNREACHABLE,
+            ) from None
+        try:
+            if look:
+                done = await self._look(inquiry, let, query)
+            else:
+                done = await self._change(inquiry, let, body)
+        finally:
+            self._places[route.act].release()
+        await _answer(inquiry, encoded(done), route.status, tagged=look)
+
+    async def _describe(self, inquiry: Inquiry) -> None:
+        """The document: for whoever may knock, and nothing of this house stands in it."""
+        _only_get(inquiry.scope)
+        refuse_body(inquiry.head)
+        call = self._call(inquiry.principal, "openapi", "api", Act.READ, CallClass.FREE)
+        await self._house.pipeline.rate(call)
+        await _answer(inquiry, self._document)
+
+    async def _let_in(self, inquiry: Inquiry, route: Route, parts: Mapping[str, str]) -> _Let:
+        """Raises: Refused: policy does not allow it, or only for less than it is about."""
+        who = inquiry.principal
+        call = self._call(who, route.operation, route.noun, route.act, CallClass.SINGLE)
+        await self._house.pipeline.enter(call)
+        if route.act is Act.ADMIN and who.actors:
+            problem = "it is not changed on somebody else's behalf: entries name one author"
+            raise Refused(FORBIDDEN, detail={"problem": problem})
+        tenant = EVERY_TENANT if self._desk.spans_tenants(call) else who.tenant
+        if route.of_house and tenant != EVERY_TENANT:
+            problem = "this is about all tenants, and the right holds in one: it takes one in *"
+            raise Refused(FORBIDDEN, detail={"problem": problem})
+        return _Let(route, parts, call, tenant)
+
+    async def _look(self, inquiry: Inquiry, let: _Let, query: dict[str, Any]) -> Any:
+        cursor, most = query.pop("cursor", ""), query.pop("limit", DEFAULT_LIMIT)
+        errand = let.errand(inquiry.principal, query, most=most)
+        if cursor:
+            after = self._cursors.read(errand, cursor)
+            errand = let.errand(inquiry.principal, query, most=most, after=after)
+        found = await self._desk.look(errand)
+        if not let.route.paged:
+            return found.value
+        more = {"next": self._cursors.make(errand, found.after)} if found.after else {}
+        return {"items": found.value, **more}
+
+    async def _change(self, inquiry: Inquiry, let: _Let, body: bytes) -> Any:
+        given = read_object(let.route, body)
+        errand = let.errand(inquiry.principal, given)
+        guard = self._guard(inquiry, let)
+
+        def holds() -> bool:
+            return self._still(let)
+
+        return await self._desk.carry_out(errand, guard, holds)
+
+    async def _body(self, inquiry: Inquiry) -> bytes:
+        head, who = inquiry.head, inquiry.principal
+
+        def pay(used_bytes: int) -> None:
+            inquiry.allowances.charge(who, used_bytes, monotonic())
+            inquiry.allowances.check(who, monotonic())
+
+        try:
+            async with asyncio.timeout(self._settings.body_deadline_s):
+                body = await read_body(inquiry.receive, head, MAX_BODY_BYTES, pay)
+        except TimeoutError:
+            problem = "the body did not come in time"
+            raise Refused(MALFORMED, detail={"problem": problem}) from None
+        plain = is_json(head.get(b"content-type")) and b"content-encoding" not in head.values
+        if body and not plain:
+            raise Refused(UNSUPPORTED_MEDIA)
+        inquiry.progress.unread = False
+        return body
+
+    def _guard(self, inquiry: Inquiry, let: _Let) -> Guard | None:
+        """Which state the change is for. Raises: Refused: ETAG_MISSING, ETAG_STALE."""
+        if not let.route.guard:
+            return None
+        line = inquiry.head.get(b"if-match")
+        if not line or line == b"*" or b"if-match" in inquiry.head.repeated:
+            raise Refused(ETAG_MISSING)  # "any state" is what this is to prevent
+        etags = tags(line)
+        if etags is None:
+            raise bad("If-Match is not a list of ETags")
+        look = Errand(inquiry.principal, let.tenant, route_of(let.route.guard).operation, let.parts)
+        return Guard(look, etags)
+
+    def _still(self, let: _Let) -> bool:
+        """Whether the asker may still do it, and as far: a change may wait its turn for a while."""
+        house, who = self._house, let.call.principal
+        if not house.identity.is_live(who.credential, house.clock()):
+            return False
+        if house.policies.decide(let.call).verdict is not Verdict.ALLOW:
+            return False
+        return let.tenant != EVERY_TENANT or self._desk.spans_tenants(let.call)
+
+    def _call(self, who: Principal, operation: str, noun: str, act: Act, weight: CallClass) -> Call:
+        return Call(
+            id=new_call_id(self._house.clock()),
+            principal=who,
+            method=f"api/{operation}",
+            kind=Kind.ADMIN,
+            server="",
+            name=noun,
+            act=act,
+            weight=weight,
+        )
+
+
+class _WrongVerb(Refused):
+    def __init__(self, allowed: list[str]) -> None:
+        super().__init__(UNKNOWN_METHOD)
+        self.allowed = allowed
+
+
+def _found(scope: Scope) -> tuple[Route, Mapping[str, str]]:
+    """Raises: Refused: UNKNOWN_OBJECT: no such path; UNKNOWN_METHOD: not with this verb."""
+    there = routes_at(scope["path"])
+    for route, parts in there:
+        if route.verb == scope["method"]:
+            return route, parts
+    if there:
+        raise _WrongVerb([route.verb for route, _ in there])
+    raise Refused(UNKNOWN_OBJECT)
+
+
+def _only_get(scope: Scope) -> None:
+    if scope["method"] != "GET":
+        raise _WrongVerb(["GET"])
+
+
+def _more(refused: Refused) -> Headers:
+    """What else HTTP has a header for."""
+    wait_ms = refused.detail.get("retry_after_ms")
+    if isinstance(wait_ms, int):
+        return [(b"retry-after", b"%d" % -(-wait_ms // 1000))]
+    if isinstance(refused, _WrongVerb):
+        return [(b"allow", ", ".join(refused.allowed).encode("ascii"))]
+    return []
+
+
+async def _answer(
+    inquiry: Inquiry, body: bytes, status: int = HTTPStatus.OK, *, tagged: bool = True
+) -> None:
+    etag = etag_of(body)
+    if not tagged:
+        await respond(inquiry.send, Answer(status, body), _HEADERS, JSON_TYPE)
+        return
+    said = [*_HEADERS, (b"etag", etag.encode("ascii"))]
+    if is_seen(inquiry.head.get(b"if-none-match"), etag):
+        await respond(inquiry.send, Answer(HTTPStatus.NOT_MODIFIED, b""), said)
+        return
+    await respond(inquiry.send, Answer(status, body), said, JSON_TYPE)
