@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import structlog
 
 from gateway.config import Config, Server
+from gateway.config.sources.loaders import chooses_code
 from gateway.config.sources.references import secret_argument
 from gateway.domain.lock import MAX_LOCK_BYTES, BadLock, Lock, read
 from gateway.domain.operator import Exit, OperationRefused
@@ -22,6 +24,10 @@ LOCK_SUFFIX, LOCK_NAME = ".lock", "customhouse.lock"
 MAX_TOLD = 20
 MAX_DOCUMENT_BYTES = 16_777_216
 _HIDDEN = "..."
+_OLDER = (
+    "the lock is older, and does not say with which variables and where it is started;"
+    " write it anew: customhouse tool lock"
+)
 log = structlog.get_logger("customhouse.lock")
 
 
@@ -41,21 +47,14 @@ def read_lock(file: Path) -> Lock:
         raise _unusable(file, str(err)) from err
 
 
-def artifact_digest(server: Server) -> str:
+def artifact_digest(server: Server, config: Config) -> str:
     """What is started, connected to or served, as one digest.
 
-    Where it runs and its environment are not in it: they differ from machine to machine.
+    Of its environment it holds the variables that decide which code runs, as they are given: a
+    reference stands for itself. All others differ from machine to machine. Its folder counts from
+    that of the configuration, so that both may lie elsewhere.
     """
-    target: dict[str, Any] = {
-        "command": list(server.command),
-        "url": server.url,
-        "python": server.python,
-    }
-    if server.openapi is not None:
-        target["document"] = _document(server.openapi.document)
-        target["writes"] = server.openapi.writes
-    said = json.dumps(target, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(said.encode()).hexdigest()
+    return _digest({**_target(server), **_surroundings(server, config)})
 
 
 def artifact_shown(server: Server) -> str:
@@ -71,13 +70,17 @@ def artifact_shown(server: Server) -> str:
     return shlex.join(shown)
 
 
-def frozen_to(lock: Lock, servers: Mapping[str, Server]) -> Mapping[Place, str]:
+def frozen_to(lock: Lock, servers: Mapping[str, Server], config: Config) -> Mapping[Place, str]:
     """What may be served of *servers* under *lock*: place -> digest."""
-    now = {name: artifact_digest(server) for name, server in servers.items()}
+    now = {name: artifact_digest(server, config) for name, server in servers.items()}
     for name, digest in now.items():
         locked = lock.servers.get(name)
-        if locked is None or locked.digest != digest:
-            why = "it is not in the lock" if locked is None else "it is not what the lock says"
+        if locked is None:
+            log.warning("server_not_locked", server=name, why="it is not in the lock")
+        elif locked.digest != digest:
+            # Locks of before said nothing of the surroundings, so they let any code through.
+            is_older = locked.digest == _digest(_target(servers[name]))
+            why = _OLDER if is_older else "it is not what the lock says"
             log.warning("server_not_locked", server=name, why=why)
     return lock.permitted(now)
 
@@ -89,6 +92,36 @@ def tell_unlocked(registry: Registry) -> None:
         log.warning("not_in_lock", server=place[0], kind=str(place[1]), name=place[2], why=why)
     if len(unlocked) > MAX_TOLD:
         log.warning("not_in_lock", more=len(unlocked) - MAX_TOLD)
+
+
+def _target(server: Server) -> Mapping[str, Any]:
+    target: dict[str, Any] = {
+        "command": list(server.command),
+        "url": server.url,
+        "python": server.python,
+    }
+    if server.openapi is not None:
+        target["document"] = _document(server.openapi.document)
+        target["writes"] = server.openapi.writes
+    return target
+
+
+def _surroundings(server: Server, config: Config) -> Mapping[str, Any]:
+    """With what and where it is started, as far as that decides which code runs; often nothing."""
+    found: dict[str, Any] = {}
+    env = {name: value for name, value in server.env.items() if chooses_code(name)}
+    if env:
+        found["env"] = env
+    if server.cwd is not None:
+        # Of any command: npx and python look there first, and an argument may be a path.
+        base = (config.file.parent if config.file else Path.cwd()).absolute()
+        found["cwd"] = os.path.relpath(server.cwd, base)
+    return found
+
+
+def _digest(said: Mapping[str, Any]) -> str:
+    text = json.dumps(said, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _document(place: str) -> str:

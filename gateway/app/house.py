@@ -36,7 +36,7 @@ from gateway.pipeline import Pipeline
 from gateway.policy.files import Binding, bundle
 from gateway.policy.load import Loaded
 from gateway.policy.snapshot import Policies, builtin_deny_all
-from gateway.store import backing, engine, keyring, keys, recovery
+from gateway.store import backing, engine, erasure, keyring, keys, recovery
 from gateway.store.counters import Counters
 from gateway.store.identity import Identity
 from gateway.store.ledger import Ledger
@@ -126,6 +126,9 @@ async def open_house(
     lock = engine.lock_folder(config.data_dir)
     try:
         house, tail, start = _build(config, environ, frozen)
+        house.registry.changed = house.upstreams.kept.forget
+        if not await asyncio.to_thread(erasure.finish, house.database):
+            log.warning("erased_stays_readable", why="somebody reads an older state of the log")
         await _take_up(house, tail)
         await _enter_policy_in_force(house, start)
         try:
@@ -179,7 +182,7 @@ def _build(
     servers = all_servers(config, registered_servers(tables))
     for name, server in servers.items():
         registry.terms[name] = server_terms(server)
-    registry.only = None if frozen is None else frozen_to(frozen, servers)
+    registry.only = None if frozen is None else frozen_to(frozen, servers, config)
     registry.load(tables)
     tables.dispose()
     start = at_start(config, identity.bindings())

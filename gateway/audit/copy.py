@@ -2,7 +2,7 @@
 
 This is the one place outside `gateway.store` that speaks SQL: the offline verifier must run where
 nothing of the gateway is installed but this package. Nothing in the file is trusted, not even the
-types of its columns.
+types of its columns, nor that a table is one: see `ordinary`.
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from gateway.audit import ordinary
 from gateway.audit.backing import Row as Registered
 from gateway.audit.export import COLUMNS
+from gateway.audit.ordinary import Columns, NotOrdinary
 from gateway.audit.statements import Head
 
 Row = tuple[int, int, bytes, bytes, bytes]  # idx, at, kind, call_id, body: one row of `entries`
+Exported = tuple[bytes, dict[str, object]]  # a record as JSON, and the columns beside it
 
 _ROWS = """
     SELECT IFNULL(CAST(idx AS INTEGER), -1), at, kind, call_id, IFNULL(CAST(body AS BLOB), x'')
@@ -49,7 +52,31 @@ _REGISTERED = {
         approved_digest, approved_body, gone FROM definitions""",
     "policy_versions": "SELECT version, bundle, at FROM policy_versions",
 }
-_TABLES = "SELECT CAST(name AS BLOB) FROM sqlite_master WHERE type IN ('table', 'view')"
+_TABLES = "SELECT CAST(name AS BLOB) FROM sqlite_master WHERE type = 'table'"
+_ABOUT = """
+    SELECT IFNULL(CAST(key AS BLOB), x''), IFNULL(CAST(value AS BLOB), x'') FROM about LIMIT 9"""
+
+MAX_RECORD_BYTES = 16_777_216
+# Every table that is read here, with all its columns.
+_LOG: Columns = {
+    "entries": ("idx", "at", "kind", "call_id", "body"),
+    "head": ("id", "size", "root", "frontier", "note", "at"),
+    "checkpoints": ("at", "size", "note"),
+    "pseudonyms": ("id", "kind", "name", "salt"),
+    "counter_states": ("leaf", "state"),
+    "agents": ("name", "origin", "tenant", "team", "roles", "limits", "disabled"),
+    "keys": ("id", "agent", "digest", "origin", "issued_at", "expires_at", "revoked_at"),
+    "servers": ("name", "origin", "spec", "suspended"),
+    "definitions": (
+        *("server", "kind", "name", "digest", "body", "approval", "reason"),
+        *("approved_digest", "approved_body", "gone"),
+    ),
+    "policy_versions": ("version", "bundle", "at"),
+    "payloads": ("leaf", "nonce", "sealed"),
+}
+_EXPORT: Columns = {"records": (*COLUMNS, "record"), "about": ("key", "value")}
+# Only its first row is read, and there may be more of it than of all else.
+_NOT_WALKED = frozenset({"payloads"})
 
 
 class NotReadable(Exception):
@@ -57,7 +84,7 @@ class NotReadable(Exception):
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[sqlite3.Connection]:
+def opened(path: Path, tables: Columns = _LOG) -> Iterator[sqlite3.Connection]:
     """Open the database at *path* for reading, all of it as it is at this moment.
 
     Raises: NotReadable: also from within the block, for whatever SQLite cannot read there.
@@ -72,14 +99,18 @@ def opened(path: Path) -> Iterator[sqlite3.Connection]:
     except sqlite3.Error as err:
         raise NotReadable(f"{path} cannot be opened: {err}") from err
     try:
+        ordinary.bound(connection, path)
+        connection.execute("BEGIN")  # one moment for all tables: a server may be writing
+        there = ordinary.check(connection, tables, alone=tables is _EXPORT)
+        for table in sorted(there - _NOT_WALKED):
+            ordinary.check_pages(connection, table)
         # Whatever stands in a column of text, it comes as bytes instead of as an exception.
         connection.text_factory = bytes
-        connection.execute("PRAGMA query_only=ON")
-        connection.execute("PRAGMA trusted_schema=OFF")
-        connection.execute("BEGIN")  # one moment for all tables: a server may be writing
         yield connection
+    except NotOrdinary as err:
+        raise NotReadable(f"{path} is not a database of a log: {err}") from err
     except sqlite3.Error as err:
-        raise NotReadable(f"{path} cannot be read: {err}") from err
+        raise NotReadable(f"{path} cannot be read: {ordinary.told(err)}") from err
     finally:
         connection.close()
 
@@ -128,19 +159,23 @@ def first_payload(connection: sqlite3.Connection) -> int | None:
     return None if row is None else row[0]
 
 
-def exported(path: Path) -> Iterator[tuple[bytes, dict[str, object]]]:
-    """Return every record of an export, as JSON, with the columns beside it.
+@contextmanager
+def exported(path: Path) -> Iterator[tuple[list[tuple[bytes, bytes]], Iterator[Exported]]]:
+    """What an export says of itself, and its records.
 
-    Raises: NotReadable: *path* is no export, or SQLite cannot read it.
+    Raises: NotReadable: *path* is no export, or SQLite cannot read it; also from within the block.
     """
-    with opened(path) as connection:
-        if b"records" not in _tables(connection):
-            raise NotReadable(f"{path} has no table of records")
-        columns = ", ".join(COLUMNS)
-        query = f"SELECT CAST(record AS BLOB), {columns} FROM records ORDER BY leaf"  # noqa: S608 - constants
-        for said, *values in _typed(connection, query):
-            record = said if isinstance(said, bytes) else b""
-            yield record, dict(zip(COLUMNS, values, strict=True))
+    with opened(path, _EXPORT) as connection:
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_RECORD_BYTES)
+        yield connection.execute(_ABOUT).fetchall(), _records(connection)
+
+
+def _records(connection: sqlite3.Connection) -> Iterator[Exported]:
+    columns = ", ".join(COLUMNS)
+    query = f"SELECT CAST(record AS BLOB), {columns} FROM records ORDER BY leaf"  # noqa: S608 - constants
+    for said, *values in _typed(connection, query):
+        record = said if isinstance(said, bytes) else b""
+        yield record, dict(zip(COLUMNS, values, strict=True))
 
 
 def registered(connection: sqlite3.Connection) -> Iterator[tuple[str, Registered]]:

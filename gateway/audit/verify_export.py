@@ -5,7 +5,7 @@
 Works on every format that `customhouse audit export --proofs` writes, on any part of such a file,
 and on records that went through other systems, as long as they came back whole. It needs the
 standard library and cryptography. It cannot show that nothing was left out, no record and no outcome
-of a call: an export is what was asked for.
+of a call: an export is what was asked for, and what that was nobody signed.
 """
 
 from __future__ import annotations
@@ -16,20 +16,25 @@ import sqlite3
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
-from gateway.audit import export
-from gateway.audit.checkpoint import BadVkey, Vkey
-from gateway.audit.copy import NotReadable, exported
+from gateway.audit import checkpoint, export
+from gateway.audit.checkpoint import BadCheckpoint, BadSignature, BadVkey, Vkey
+from gateway.audit.copy import MAX_RECORD_BYTES, NotReadable, exported
 from gateway.audit.export import Json
 from gateway.audit.proof import BadProof, Proof, verify_proof
 from gateway.audit.pseudonym import pseudonym_of
 
-MAX_LINE_BYTES = 16_777_216
 KEPT_PER_CODE = 20
+ABOUT = 0  # in the place of a record's number: what the database says of itself
 _SQLITE = b"SQLite format 3\0"
+_ABOUT = {b"log", b"checkpoint", b"query", b"proofs"}
+
+About = Sequence[tuple[bytes, bytes]]
+Line = tuple[bytes, Mapping[str, Any] | None]  # a record in JSON; of a database what is beside it
 
 
 class BadRecord(ValueError):
@@ -48,6 +53,7 @@ class Report:
     entries: int = 0  # that were proved
     size: int = -1  # of the log at the checkpoint, which is the same for all
     root: bytes = b""
+    query: str | None = None  # that a database says it answers: not signed by anybody
     counts: Counter[str] = field(default_factory=Counter)  # code -> how often
     findings: list[Json] = field(default_factory=list)  # at most KEPT_PER_CODE of each
 
@@ -67,6 +73,7 @@ class Report:
             "entries": self.entries,
             "size": self.size,
             "root": self.root.hex(),
+            "unproved": {} if self.query is None else {"query": self.query},
             "counts": dict(self.counts),
             "findings": self.findings,
         }
@@ -74,8 +81,21 @@ class Report:
 
 def verify_file(path: Path, vkey: Vkey) -> Report:
     """Verify every record of *path*. Raises: NotReadable, OSError: it holds none."""
+    with _opened(path) as (about, lines):
+        report = _verified(lines, vkey)
+        if about is not None:
+            try:
+                _judge_about(about, vkey, report)
+            except BadRecord as problem:
+                report.add(ABOUT, problem)
+    if not report.records:
+        raise NotReadable(f"{path} holds no records, so nothing is proved")
+    return report
+
+
+def _verified(lines: Iterator[Line], vkey: Vkey) -> Report:
     report, seen = Report(), set[int]()
-    for place, (line, columns) in enumerate(_lines(path), start=1):
+    for place, (line, columns) in enumerate(lines, start=1):
         report.records += 1
         try:
             _judge(_parsed(line), columns, vkey, report, seen)
@@ -84,6 +104,24 @@ def verify_file(path: Path, vkey: Vkey) -> Report:
         except RecursionError:
             report.add(place, BadRecord("not_a_record", "it is nested too deep"))
     return report
+
+
+def _judge_about(rows: About, vkey: Vkey, report: Report) -> None:
+    """What a database says of itself must be what its records prove, but for what it answers."""
+    about = dict(rows)
+    if len(rows) != len(_ABOUT) or about.keys() != _ABOUT or about[b"proofs"] != b"yes":
+        raise BadRecord(
+            "altered", "the table beside the records is not that of an export with proofs"
+        )
+    report.query = about[b"query"].decode(errors="replace")
+    try:
+        stated = checkpoint.open(about[b"checkpoint"], vkey)
+    except (BadCheckpoint, BadSignature) as err:
+        raise BadRecord("not_proved", f"the checkpoint beside them does not hold: {err}") from err
+    if report.size >= 0 and (stated.size, stated.root) != (report.size, report.root):
+        raise BadRecord("another_checkpoint", "the records are proved under another than is stated")
+    if about[b"log"].decode(errors="replace") != stated.origin.partition("/")[2]:
+        raise BadRecord("altered", "the log that is stated is not that of the checkpoint")
 
 
 def _judge(
@@ -185,16 +223,22 @@ def _differing(event: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
 # -- reading --------------------------------------------------------------------------------------
 
 
-def _lines(path: Path) -> Iterator[tuple[bytes, Mapping[str, Any] | None]]:
-    """Every record in JSON; of a database with the columns beside it."""
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[About | None, Iterator[Line]]]:
+    """What a database says of itself, None for a file of lines, and every record."""
     with path.open("rb") as file:
         if file.read(len(_SQLITE)) != _SQLITE:
             file.seek(0)
-            while line := file.readline(MAX_LINE_BYTES):
-                if line.strip():
-                    yield line, None
+            yield None, _lines(file)
             return
-    yield from exported(path)
+    with exported(path) as (about, records):
+        yield about, records
+
+
+def _lines(file: IO[bytes]) -> Iterator[Line]:
+    while line := file.readline(MAX_RECORD_BYTES):
+        if line.strip():
+            yield line, None
 
 
 def _parsed(line: bytes) -> Json:
@@ -229,10 +273,12 @@ def said(report: Report) -> str:
     lines = [f"{report.records} records, {report.entries} entries proved"]
     if report.size >= 0:
         lines.append(f"under the checkpoint of {report.size} entries, root {report.root.hex()}")
+    if report.query is not None:
+        lines.append(f"not proved: that it answers {report.query!a:.200}, and all of it")
     for code, count in report.counts.items():
         lines.append(f"{code} ({count}):")
         lines += [
-            f"  record {one['record']}: {one['sentence']}"
+            f"  {f'record {place}' if (place := one['record']) else 'about'}: {one['sentence']}"
             for one in report.findings
             if one["code"] == code
         ]

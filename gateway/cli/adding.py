@@ -17,6 +17,7 @@ from gateway.domain.names import is_name
 from gateway.domain.operator import Exit, OperationRefused, usage
 
 if TYPE_CHECKING:
+    from gateway.app.operations.reading import Reading
     from gateway.config.sources import Candidate
 
 MOST_OPERATIONS = 40  # among more, models choose badly
@@ -67,8 +68,8 @@ def add(on: Invocation, source: str, words: tuple[str, ...], reason: str, **give
     Files of Claude Desktop, Claude Code, VS Code, Cursor, Codex and Gemini are known by their names
     (else say --format), the registry's server.json and OpenAPI 3.0 or 3.1 by what they hold. All
     their servers are added, or those you name, after you have seen them. A secret in a file is not
-    taken over: it becomes env:NAME, and you are told to set it for the gateway. No shell reads a
-    command.
+    taken over, nor is a variable that it names: it becomes env:UPSTREAM_SERVER_NAME, and you are
+    told to set it for the gateway. No shell reads a command.
     """
     own = _table(given)
     if is_name(source):
@@ -78,6 +79,9 @@ def add(on: Invocation, source: str, words: tuple[str, ...], reason: str, **give
     asked = Asked(_format(given["form"]), given["writes"], given["url"] or "")
     found = found_at(source, asked)
     _refuse_misplaced(found, given)
+    if not found.typed:
+        house = on.reading()
+        found = replace(found, candidates=[untaken(house, one, own) for one in found.candidates])
     picked = chosen(found, words, given["new_name"])
     if found.typed:
         (one,) = picked
@@ -146,6 +150,7 @@ def _added(on: Invocation, one: Candidate, own: Mapping[str, Any], reason: str) 
     """One server added and looked at, or why not; the others come all the same."""
     row: dict[str, Any] = {"name": one.name, "added": False, "exit_code": 0}
     try:
+        refuse_taken(on, one, own)
         row |= on.change("server.add", name=one.name, table=_merged(one, own), reason=reason)
         row["added"] = True
         if not on.screen.as_json:
@@ -157,6 +162,25 @@ def _added(on: Invocation, one: Candidate, own: Mapping[str, Any], reason: str) 
         row |= {"error": no.as_json(), "exit_code": int(no.exit_code)}
         on.screen.note(f"server {one.name}: {no.what}\n  why: {no.why}\n  fix: {no.fix}")
     return row
+
+
+def untaken(house: Reading, one: Candidate, own: Mapping[str, Any]) -> Candidate:
+    """*one*; without a table if it would get a secret of somebody else's."""
+    from gateway.config.sources.owners import unless_taken
+
+    return unless_taken(one, own, house.config.agents, house.servers)
+
+
+def refuse_taken(on: Invocation, one: Candidate, own: Mapping[str, Any]) -> None:
+    """Once more: a server of the same file may have been added since. Raises: OperationRefused."""
+    now = untaken(on.reading(), one, own)
+    if not now.table:
+        raise OperationRefused(
+            f"{one.called!a:.60} cannot be taken in",
+            now.left_out,
+            "add it by hand, with a reference of its own: --auth env:NAME, --env KEY=env:NAME",
+            Exit.CONFLICT,
+        )
 
 
 def show_seen(screen: Screen, seen: Mapping[str, Any]) -> None:

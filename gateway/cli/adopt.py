@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateway.cli.adding import show_seen
+from gateway.cli.adding import refuse_taken, show_seen, untaken
 from gateway.cli.connect import again, tell
 from gateway.cli.invocation import Invocation, changing, common, end
 from gateway.cli.reaching import plain_reference, reaching, url_for_file
@@ -69,8 +69,9 @@ def adopt(
     customhouse adopt cursor --undo
 
     Each is added as `customhouse server add` would: its tools are proposed, and nothing can be
-    called before a person approves it. Secrets are not taken over. One that cannot be looked at stays
-    with the client. The file is kept beside it, and --undo puts it back.
+    called before a person approves it. Secrets are not taken over, nor is what the client looks up:
+    you are told which variables to set for the gateway. A server that cannot be looked at stays with
+    the client. The file is kept beside it, and --undo puts it back.
     """
     spot = spot_of(client, at)
     if given["undo"]:
@@ -112,13 +113,13 @@ def _planned(on: Invocation, spot: Spot, ours: tuple[str, Entry], names: Sequenc
     """Raises: OperationRefused: nothing can be moved, or not in this file."""
     from gateway.config.sources import Ground, client_candidates
 
-    looked, (name, entry) = spot.look(), ours
+    looked, (name, entry), house = spot.look(), ours, on.reading()
     url = url_of(entry.table)
     theirs = {called: one for called, one in spot.entries(looked).items() if not leads_to(one, url)}
     if name in theirs:
         raise usage(f"{spot.file} has another server {name}", "say --name for the one of ours")
     found = [
-        _unless_own(on, one)
+        untaken(house, _unless_own(on, one), {})
         for one in client_candidates(spot.client, theirs, Ground(Path.home(), spot.project))
     ]
     missing = set(names) - {one.called for one in found}
@@ -168,6 +169,7 @@ def _added(on: Invocation, one: Candidate, reason: str) -> dict[str, Any]:
     row: dict[str, Any] = {"called": one.called, "name": one.name, "error": None, "exit_code": 0}
     try:
         if not _is_there(on, one):
+            refuse_taken(on, one, {})
             on.change("server.add", name=one.name, table=dict(one.table), reason=reason)
         row["seen"] = on.change("server.test", name=one.name)
         if not on.screen.as_json:

@@ -106,6 +106,7 @@ class Exchange:
         self._connection: HTTPConnection | None = None
         self._response: HTTPResponse | None = None
         self._lock = threading.Lock()
+        self._unread_bytes = 0  # of one message, however it comes
         self.aborted = False
 
     def send(self, patience_s: float | None = None) -> int:
@@ -140,9 +141,11 @@ class Exchange:
         """Each JSON-RPC message of the answer as one line, in order, as it comes. Raises: Lost."""
         try:
             if self.kind == _STREAM:
-                yield from _events(self._chunks())
+                for message in _events(self._chunks()):
+                    self._unread_bytes = 0
+                    yield message
             elif self.kind == _JSON:
-                whole = b"".join(self._chunks())
+                whole = self._joined()
                 if whole.strip():
                     yield _one_line(whole)
             else:
@@ -156,17 +159,12 @@ class Exchange:
 
     def whole(self) -> bytes:
         """The whole answer, of whatever kind. Raises: Lost."""
-        said = bytearray()
         try:
-            for chunk in self._chunks():
-                said += chunk
-                if len(said) > MAX_MESSAGE_BYTES:
-                    raise Lost(f"{self._border.url} answers more than anybody reads")
+            return self._joined()
         except (OSError, HTTPException) as err:
             raise Lost(f"{self._border.url} broke off: {_told(err)}") from err
         finally:
             self.close()
-        return bytes(said)
 
     def abort(self) -> None:
         """Give it up: whoever reads it is woken, and the gateway sees the connection end."""
@@ -183,11 +181,21 @@ class Exchange:
         if connection is not None:
             connection.close()
 
+    def _joined(self) -> bytes:
+        said = bytearray()
+        for chunk in self._chunks():
+            said += chunk
+        return bytes(said)
+
     def _chunks(self) -> Iterator[bytes]:
+        """What comes, as it comes, as long as nobody gathers too much of it. Raises: Lost."""
         response = self._response
         if response is None:
             return
         while chunk := response.read1(_CHUNK):
+            self._unread_bytes += len(chunk)
+            if self._unread_bytes > MAX_MESSAGE_BYTES:
+                raise Lost(f"{self._border.url} sends more than {MAX_MESSAGE_BYTES} bytes at once")
             yield chunk
         if response.length:
             raise Lost(f"{self._border.url} broke off in the middle")
@@ -234,23 +242,21 @@ def decoded(line: bytes) -> Any:
 
 
 def _events(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """The data of each server-sent event that has any."""
-    parts: list[bytes] = []  # of a line whose end has not come
-    said: list[bytes] = []  # lines of data of one event
+    """The data of each server-sent event that has any. Each byte is looked at once."""
+    rest = bytearray()  # of a line whose end has not come
+    said = bytearray()  # lines of data of one event
     for chunk in chunks:
-        parts.append(chunk)
-        if sum(map(len, parts)) + sum(map(len, said)) > MAX_MESSAGE_BYTES:
-            raise ValueError(f"a message of more than {MAX_MESSAGE_BYTES} bytes")
         if b"\n" not in chunk:
+            rest += chunk
             continue
-        *lines, rest = b"".join(parts).split(b"\n")
-        parts = [rest]
+        *lines, tail = bytes(rest + chunk).split(b"\n")
+        rest = bytearray(tail)
         for line in lines:
             if line.startswith(b"data:"):
-                said.append(line[5:])
+                said += line[5:] + b"\n"
             elif not line.strip() and said:
-                yield _one_line(b"\n".join(said))
-                said = []
+                yield _one_line(bytes(said))
+                said.clear()
 
 
 def _one_line(message: bytes) -> bytes:

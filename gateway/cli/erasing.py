@@ -37,8 +37,9 @@ def erase(
     customhouse audit erase call:01JD0M4Q8Z7W5T2Y7M4N6P0VXC
     customhouse audit erase --older-than 183d
 
-    Entries stay, and every proof stays valid. Nothing can be brought back; copies and backups of
-    the database are yours to deal with.
+    With a call goes what it caused, such as the answers of a person. Entries stay, and every proof
+    stays valid. Nothing can be brought back; copies and backups of the database are yours to deal
+    with. Exit 1: something is left, and it is said where.
     """
     if bool(what) == bool(older_than):
         raise usage("erase a call, a subject, or what is older", "say one of them")
@@ -53,19 +54,20 @@ def erase(
         on.screen.value(done)
     else:
         _say(on, asked, done)
-    end(Exit.YES if done["scrubbed"] else Exit.NO)
+    end(Exit.YES if done["scrubbed"] and not done["set_aside"] else Exit.NO)
 
 
 def _all_of_it(on: Invocation, asked: dict[str, Any]) -> dict[str, Any]:
     """Step after step, so that the gateway is held up by none of them."""
     total: dict[str, Any] = {}
     while True:
-        step = on.change("audit.erase", **asked)
+        step = dict(on.change("audit.erase", **asked))
         for key in ("payloads", "names", "policies"):
             total[key] = total.get(key, 0) + step[key]
-        if step["next"] < 0:
-            return {**total, "policies_kept": step["policies_kept"], "scrubbed": step["scrubbed"]}
-        asked = {**asked, "from": step["next"]}
+        following = step.pop("next")
+        if following < 0:
+            return {**step, **total}
+        asked = {**asked, "from": following}
 
 
 def _older(age: str) -> dict[str, Any]:
@@ -127,6 +129,21 @@ def _say(on: Invocation, asked: dict[str, Any], done: dict[str, Any]) -> None:
         on.screen.note(
             f"{done['policies_kept']} stored policy versions name it and stay, so that decisions can "
             "be replayed; --policies destroys all but the one in force"
+        )
+    if done.get("stays_revoked"):
+        on.screen.note(
+            "its tokens stay revoked: of the name a digest is kept, by which it can be told again, "
+            "and with which whoever reads the database can try names"
+        )
+    if done.get("made_a_task"):
+        on.screen.note(
+            "it made a task: what is asked of that from now on is kept under the same id. Erase the "
+            "call again when the task has ended; customhouse key rotate state ends all of them"
+        )
+    if done["set_aside"]:
+        on.screen.note(
+            f"{', '.join(done['set_aside'])} in {on.config.data_dir} are of the log before a "
+            "reopening, and nothing was erased from them: delete them"
         )
     if not done["scrubbed"]:
         on.screen.note(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -124,6 +125,8 @@ def lock(on: Invocation, check: bool) -> None:
 
     file, approved = lock_file(on.config), lock_of(on.reading())
     if not check:
+        if not approved.servers:
+            raise _nothing_to_lock(file)
         put(look(file, file.parent, PUBLIC), write(approved).encode())
     # Also what was just written is read: it is what a gateway will read.
     found = differences(read_lock(file), approved)
@@ -191,6 +194,15 @@ def _place(on: Invocation, named: str) -> tuple[str, str, str]:
 
     server, kind, name = place_of(named) if "/" in named else find_pin(on.reading(), named).place
     return server, str(kind), name
+
+
+def _nothing_to_lock(file: Path) -> OperationRefused:
+    return OperationRefused(
+        "nothing is approved, so there is nothing to lock",
+        f"a gateway that is frozen to nothing serves nothing; {file} is left as it is",
+        "look at what is proposed, and approve it: customhouse tool list",
+        Exit.NO,
+    )
 
 
 def _counted(counts: dict[str, int]) -> str:

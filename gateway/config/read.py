@@ -164,6 +164,13 @@ class Reader:
                 "what comes of a caller's own session is nobody else's, and not all servers have one",
                 "remove one of the two",
             )
+        if given.get("sign") and "cache" in given:
+            raise self.source.error(
+                (*path, "cache"),
+                "cache has no meaning with sign",
+                "a server that is told who calls may answer each differently",
+                "remove one of the two",
+            )
 
     def _agent(self, values: Mapping[str, Any], homes: Mapping[str, str]) -> Agent:
         team = values.get("team", "")

@@ -26,6 +26,7 @@ ASKS: Mapping[str, str] = MappingProxyType(
 )
 KINDS = frozenset(ASKS.values())
 DEFAULT_REQUESTS = frozenset({ELICITATION})
+MAX_ASKS = 8  # of one call, over all its rounds
 ACROSS_ERAS = frozenset(
     {ELICITATION}
 )  # what can be carried from a server of one to a client of the other

@@ -10,7 +10,8 @@
     "tool/get_current_time" = { digest = "sha256:77aa...", approver = "uid:1000", date = "2026-11-25" }
 
 The digest of a server is that of what is started or connected to, also of the parts that `artifact`
-does not show. The same approvals always give the same bytes, and only those bytes are read.
+does not show: the folder, and the variables that decide which code runs. The same approvals always
+give the same bytes, and only those bytes are read.
 """
 
 from __future__ import annotations

@@ -40,6 +40,18 @@ class CallClass(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Token:
+    """What of a token has to hold for as long as something is open that it opened."""
+
+    issuer: str
+    key: str  # thumbprint of the key that signed it
+    ends_us: int
+    issued_us: int  # 0 where it does not say
+    id: str  # under which it alone can be revoked; "" when it has none
+    names: tuple[str, ...]  # under which all that somebody has can be
+
+
+@dataclass(frozen=True, slots=True)
 class Principal:
     """Who calls, as a credential proved it. `actors` is the delegation chain, nearest first.
 
@@ -56,6 +68,7 @@ class Principal:
     # Id of the key, never the key; of a token `corp/CLIENT#` and what is its own. Whoever comes
     # with another of them is the same principal.
     credential: str = field(default="", compare=False)
+    token: Token | None = field(default=None, compare=False, repr=False)  # None: it was a key
 
     @property
     def credential_named(self) -> str:

@@ -2,12 +2,17 @@
 
 token:corp/3f2a9c                          the token of issuer corp whose jti is 3f2a9c
 tokens:2bd806c97f0e00af1a1fc3328fa763a9    those of one subject, which is not named: what was
-                                           revoked stays so when the subject's name is erased
+                                           revoked stays so when the subject's name is erased.
+                                           A digest of a name can be told by trying names: no salt
+                                           that is kept beside it would hinder that
+tokens:all                                 those of everybody: the log of what was revoked was lost
 """
 
 from __future__ import annotations
 
 from hashlib import sha256
+
+EVERYBODYS = "tokens:all"
 
 
 def one_token(issuer: str, jti: str) -> str:

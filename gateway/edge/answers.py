@@ -6,7 +6,8 @@ from dataclasses import replace
 from http import HTTPStatus
 from secrets import token_hex
 
-from gateway.domain.model import Act, Call, CallClass, Kind, Reply, Status
+from gateway.domain.asking import Ask
+from gateway.domain.model import Act, Call, CallClass, Kind, Outcome, Reply, Status
 from gateway.domain.refusal import (
     BAD_STATE,
     DENIED,
@@ -239,15 +240,19 @@ class Answers:
             if call.round > 1 and call.method not in TASK_METHODS:
                 return await self._later_round(call, exchange, govern)
             return await govern(call)
+
+        async def question(one: Call, ask: Ask) -> Outcome:
+            return await self._house.pipeline.question(one, ask, respondent)
+
         try:
-            return await bridged(await govern(call), respondent, govern)
+            return await bridged(await govern(call), question, govern)
         except Unbridged as ended:
             raise await self.entered(ended.refused, exchange) from None
 
     async def _later_round(self, call: Call, exchange: Exchange, govern: Govern) -> Reply:
         token = exchange.asked.message.params[_STATE]
         try:
-            self._states.spend(token, self._house.clock())
+            self._states.spend(token, call.principal, self._house.clock())
         except Refused as refused:
             raise await self.entered(refused, exchange) from None
         try:

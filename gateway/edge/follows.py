@@ -69,8 +69,7 @@ class Follows:
         """End those whose credential is no longer good; with *judge*, those not allowed any more."""
         now_us = self._house.clock()
         for follow in self._open:
-            credential = follow.call.principal.credential
-            is_live = self._house.identity.is_live(credential, now_us)
+            is_live = self._house.identity.is_live(follow.call.principal, now_us)
             if not is_live or (judge and not self.may(follow)):
                 follow.end()
 

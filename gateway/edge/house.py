@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from gateway.domain.asking import Ask
 from gateway.domain.catalogue import Catalogue
 from gateway.domain.model import (
     Call,
     Decision,
     Definition,
+    Outcome,
     Principal,
     Relay,
     Reply,
@@ -40,6 +42,10 @@ class Pipeline(Protocol):
 
     async def attend(self, call: Call, stream: Stream) -> Settlement:
         """FULL, of what no upstream answers: *stream* runs between the two commits."""
+        ...
+
+    async def question(self, call: Call, ask: Ask, caller: Respondent) -> Outcome:
+        """What *caller* says to what the server of *call* asks: FULL, a call of its own under it."""
         ...
 
     async def enter(self, call: Call) -> None:
@@ -88,8 +94,11 @@ class Identity(Protocol):
         """Who the credential proves, or None. In memory: called on every request."""
         ...
 
-    def is_live(self, credential: str, now_us: int) -> bool:
-        """Whether a credential that was accepted still is; asked while a request is open."""
+    def is_live(self, principal: Principal, now_us: int) -> bool:
+        """Whether what was accepted of *principal* still is; asked while a request is open.
+
+        Judged by what the principal carries: nothing that others do can make it forgotten.
+        """
         ...
 
 

@@ -14,7 +14,8 @@ from gateway.edge.endpoint import Endpoint
 from gateway.edge.exchange import Exchange, Leave
 from gateway.edge.hearing import Hearing
 
-Owner = tuple[str, str, tuple[str, ...], str]  # tenant, subject, actors, path of the endpoint
+# Tenant, subject, actors, path of the endpoint, client of the token.
+Owner = tuple[str, str, tuple[str, ...], str, str]
 
 
 @dataclass(slots=True)
@@ -46,8 +47,12 @@ class Session:
 
 
 def owner_of(principal: Principal, endpoint: Endpoint) -> Owner:
-    """Whose a session is: not bound to the key, so that a key can be replaced while it lives."""
-    return principal.tenant, principal.subject, principal.actors, endpoint.path
+    """Whose a session is: not bound to key or token, so that one can be replaced while it lives.
+
+    But to the client of a token, for somebody's other client may have been trusted with less.
+    """
+    who, client = principal, principal.credential_named if principal.token else ""
+    return who.tenant, who.subject, who.actors, endpoint.path, client
 
 
 @dataclass(slots=True)

@@ -13,22 +13,25 @@ import binascii
 import hashlib
 import json
 import os
+from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from gateway.domain.model import Call
+from gateway.domain.model import Call, Principal
 from gateway.domain.refusal import BAD_STATE, RATE_LIMITED, TOO_MANY_ROUNDS, Refused
 
 MAX_ROUNDS = 8
 LIFETIME_US = 600 * 1_000_000
 _CLOCK_SLACK_US = 60 * 1_000_000
 MAX_SPENT = 100_000
+MAX_SPENT_OF_ONE = 5_000  # whoever acts for many is still one
 _PREFIX = "ch1."
 _NONCE_BYTES = 12
+Who = tuple[str, str]  # tenant and subject
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,11 @@ class _Claims(
     state: str = ""
 
 
+class _Spent(NamedTuple):
+    until_us: int  # then it would not open any more anyway
+    who: Who
+
+
 class States:
     """Seals and opens requestState under one 32-byte key.
 
@@ -63,8 +71,8 @@ class States:
             raise ValueError(f"the state key must have 32 bytes, it has {len(key)}")
         self._cipher = AESGCM(key)
         self._epoch = epoch
-        # digest of a token -> when it stops being good anyway, oldest first
-        self._spent: dict[bytes, int] = {}
+        self._spent: dict[bytes, _Spent] = {}  # by the digest of a token, oldest first
+        self._counts: Counter[Who] = Counter()
 
     def seal(self, call: Call, upstream_state: bytes, now_us: int) -> str:
         """A requestState that continues *call* with its next round."""
@@ -88,24 +96,33 @@ class States:
             raise Refused(TOO_MANY_ROUNDS, claims.call_id, {"limit": MAX_ROUNDS})
         return Round(claims.call_id, claims.number, claims.state.encode())
 
-    def spend(self, token: str, now_us: int) -> None:
+    def spend(self, token: str, principal: Principal, now_us: int) -> None:
         """Let *token* begin one round only: later rounds cost no call, so a replay would be free.
 
-        Raises: Refused: BAD_STATE when it did already; RATE_LIMITED while so many are kept that
-        another could only be kept in the place of one that is still good.
+        Raises: Refused: BAD_STATE when it did already; RATE_LIMITED while so many are kept, of
+        *principal* or in all, that another could only be kept in the place of one still good.
         """
-        while (oldest := next(iter(self._spent), None)) and self._spent[oldest] <= now_us:
-            del self._spent[oldest]
-        key = _digest(token)
+        while (oldest := next(iter(self._spent), None)) and self._spent[oldest].until_us <= now_us:
+            self._forget(oldest)
+        key, who = _digest(token), (principal.tenant, principal.subject)
         if key in self._spent:
             raise Refused(BAD_STATE)
-        if len(self._spent) >= MAX_SPENT:
+        if len(self._spent) >= MAX_SPENT or self._counts[who] >= MAX_SPENT_OF_ONE:
             raise Refused(RATE_LIMITED, detail={"problem": "too many calls are asking for input"})
-        self._spent[key] = now_us + LIFETIME_US + _CLOCK_SLACK_US
+        self._spent[key] = _Spent(now_us + LIFETIME_US + _CLOCK_SLACK_US, who)
+        self._counts[who] += 1
 
     def restore(self, token: str) -> None:
         """The round was refused before anything was sent: the caller may try it again."""
-        self._spent.pop(_digest(token), None)
+        key = _digest(token)
+        if key in self._spent:
+            self._forget(key)
+
+    def _forget(self, key: bytes) -> None:
+        who = self._spent.pop(key).who
+        self._counts[who] -= 1
+        if not self._counts[who]:
+            del self._counts[who]
 
     def _claims(self, token: object, call: Call) -> _Claims:
         if not isinstance(token, str) or not token.startswith(_PREFIX):

@@ -104,8 +104,7 @@ class Subscriptions:
         if len(stream.wanted.uris) > room:
             who, address = stream.call.principal, stream.exchange.address
             await self._house.pipeline.refuse(TOO_MANY_STREAMS, who, address, SUBSCRIBE)
-        credential = stream.call.principal.credential
-        if not self._house.identity.is_live(credential, self._house.clock()):
+        if not self._house.identity.is_live(stream.call.principal, self._house.clock()):
             stream.exchange.leave(Leave.REVOKED)  # which cancels this
             await anyio.lowlevel.checkpoint()
         await stream.acknowledge()

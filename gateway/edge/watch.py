@@ -117,11 +117,11 @@ class Watch:
 
     async def _keep(self, exchange: Exchange) -> None:
         period_s = self._settings.liveness_period_s
-        credential = exchange.asked.principal.credential
+        principal = exchange.asked.principal
         while not exchange.finished:
             if await self._is_gone(exchange, period_s):
                 exchange.leave(Leave.GONE)
-            if not self._house.identity.is_live(credential, self._house.clock()):
+            if not self._house.identity.is_live(principal, self._house.clock()):
                 exchange.leave(Leave.REVOKED)
             if exchange.is_abandoned:
                 return

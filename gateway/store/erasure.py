@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from gateway.audit import entry as entries
+from gateway.store.engine import open_writer
 from gateway.store.identity import REGISTERED
 from gateway.store.writer import Effect
 
@@ -75,17 +78,44 @@ def policies(connection: sqlite3.Connection) -> Iterator[tuple[str, bytes]]:
     return connection.execute("SELECT version, bundle FROM policy_versions")
 
 
-def of_call(connection: sqlite3.Connection, call_id: str, subject: str) -> Step | None:
-    """The payloads of one call, and the notes of changes about it (*subject*, a pseudonym).
+def family(connection: sqlite3.Connection, call_id: str) -> frozenset[str]:
+    """A call and those that it caused: what a person answered in its course is in one of these.
 
-    None: there is no such call.
+    Empty: there is no such call.
     """
-    found = _leaves_of_call(connection, call_id)
-    if not found:
-        return None
-    if subject:
-        found |= {change.i for change in _changes(connection) if change.subject == subject}
+    first = min(_leaves_of_call(connection, call_id), default=-1)
+    if first < 0:
+        return frozenset()
+    rows = connection.execute(
+        "SELECT body FROM entries WHERE idx > ? AND kind = 'intent' AND instr(body, ?) > 0"
+        " ORDER BY idx",  # whatever caused a call stands before it
+        (first, b'"parent":"'),
+    )
+    calls = {call_id}
+    for (body,) in rows:
+        entry = entries.decode(body)
+        if isinstance(entry, entries.Intent) and entry.parent in calls:
+            calls.add(entry.call)
+    return frozenset(calls)
+
+
+def of_calls(connection: sqlite3.Connection, calls: Iterable[str]) -> Step:
+    """The payloads of *calls*, and the notes of changes about them."""
+    wanted = frozenset(calls)
+    found = {leaf for call_id in wanted for leaf in _leaves_of_call(connection, call_id)}
+    subjects = {known for known, call_id in _names_of_calls(connection) if call_id in wanted}
+    if subjects:
+        found |= {change.i for change in _changes(connection) if change.subject in subjects}
     return Step(_kept(connection, found))
+
+
+def results_of(connection: sqlite3.Connection, call_id: str) -> Iterator[tuple[int, bytes, bytes]]:
+    """(leaf, nonce, sealed) of what a call was answered."""
+    return connection.execute(
+        "SELECT leaf, nonce, sealed FROM entries JOIN payloads ON leaf = idx"
+        " WHERE call_id = ? AND call_id <> '' AND kind = 'outcome' AND sealed <> x''",
+        (call_id,),
+    )
 
 
 def of_subject(connection: sqlite3.Connection, who: str, first: int, end: int) -> Step:
@@ -108,15 +138,25 @@ def of_subject(connection: sqlite3.Connection, who: str, first: int, end: int) -
 
 def notes_about(connection: sqlite3.Connection, who: str, subjects: Sequence[str]) -> Step:
     """Why something about *subjects* (pseudonyms), or about a call of *who*, was changed."""
-    calls = dict(
-        connection.execute("SELECT id, substr(name, 6) FROM pseudonyms WHERE name LIKE 'call/%'")
-    )
+    calls = dict(_names_of_calls(connection)) if who else {}
     about = {
         change.i
         for change in _changes(connection)
         if change.subject in subjects or _called(connection, calls.get(change.subject, ""), who)
     }
     return Step(_kept(connection, about))
+
+
+def notes_of(
+    connection: sqlite3.Connection, whats: Sequence[str]
+) -> Iterator[tuple[int, bytes, bytes]]:
+    """(leaf, nonce, sealed) of the notes of all changes that are one of *whats*."""
+    for change in _changes(connection):
+        if change.what not in whats or not change.note:
+            continue
+        query = "SELECT nonce, sealed FROM payloads WHERE leaf = ? AND sealed <> x''"
+        for nonce, sealed in connection.execute(query, (change.i,)):
+            yield change.i, bytes(nonce), bytes(sealed)
 
 
 def before(connection: sqlite3.Connection, end: int) -> Step:
@@ -169,6 +209,30 @@ def scrub(connection: sqlite3.Connection, *also: str) -> None:
     connection.execute("COMMIT")
 
 
+def finish(path: Path) -> bool:
+    """Leave no byte of what the process before us erased, which may have been killed meanwhile.
+
+    To be called by the owner of the folder before the writer starts, and before an entry says that
+    it did. False: as `truncate`.
+    """
+    with closing(open_writer(path)) as connection:
+        if _erased_lately(connection):
+            scrub(connection, "policy_versions")
+        return truncate(connection)
+
+
+def _erased_lately(connection: sqlite3.Connection) -> bool:
+    """Whether nobody has taken up the log since something was erased."""
+    (erased,) = connection.execute(
+        "SELECT MAX(idx) FROM entries WHERE kind = 'change' AND instr(body, ?) > 0",
+        (b'"what":"audit.erase"',),
+    ).fetchone()
+    if erased is None:
+        return False
+    taken_up = "SELECT 1 FROM entries WHERE idx > ? AND kind = 'open' LIMIT 1"
+    return connection.execute(taken_up, (erased,)).fetchone() is None
+
+
 def truncate(connection: sqlite3.Connection) -> bool:
     """Empty the write-ahead log, where older states of pages lie.
 
@@ -207,6 +271,11 @@ def _called(connection: sqlite3.Connection, call_id: str, who: str) -> bool:
         (call_id,),
     )
     return any(_is_by(entries.decode(body), who) for (body,) in rows)
+
+
+def _names_of_calls(connection: sqlite3.Connection) -> Iterator[tuple[str, str]]:
+    """(pseudonym, call id) of the calls that changes are about."""
+    return connection.execute("SELECT id, substr(name, 6) FROM pseudonyms WHERE name LIKE 'call/%'")
 
 
 def _changes(connection: sqlite3.Connection) -> Iterator[entries.Change]:

@@ -106,8 +106,9 @@ class Identity:
             return None
         return self._principals.get(known.id)
 
-    def is_live(self, credential: str, now_us: int) -> bool:
-        """Whether a request or session opened with *credential* may go on."""
+    def is_live(self, principal: Principal, now_us: int) -> bool:
+        """Whether a request that *principal*'s key opened may go on."""
+        credential = principal.credential
         key = self.keys.get(credential)
         return key is not None and key.is_good(now_us) and credential in self._principals
 
@@ -169,7 +170,11 @@ class Identity:
 def _declared_key(agent: str, key: str) -> Key:
     # The digest is part of the id: a revocation stays with the secret, not with the place it stood.
     digest = key_digest(key)
-    return Key(f"config:{agent}:{digest.hex()[:8]}", agent, digest, origin=DECLARED)
+    return Key(declared_key_id(agent, digest), agent, digest, origin=DECLARED)
+
+
+def declared_key_id(agent: str, digest: bytes) -> str:
+    return f"config:{agent}:{digest.hex()[:8]}"
 
 
 def revoked_tokens(key_id: str, now_us: int) -> Key:

@@ -63,8 +63,10 @@ class Refusals:
             return None
         content = named(call)
         commitment, kept = commit_to(content)
-        if len(content) > MAX_KEPT_BYTES:
-            kept = b""  # committed to, not kept: refused calls must not fill the disk
+        if call.parent or len(content) > MAX_KEPT_BYTES:
+            # Committed to, not kept: refused calls must not fill the disk, and the entry of what a
+            # call caused does not name it, so that nobody could find it to erase it.
+            kept = b""
         entry = entries.Refused(
             i=self._log.next_leaf,
             t=now_us,

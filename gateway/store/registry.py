@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Engine
@@ -42,6 +42,8 @@ class Registry:
     catalogue: Catalogue = field(default_factory=lambda: Catalogue(0, (), {}))
     only: Mapping[Place, str] | None = None  # when frozen: the digests that may be in force
     extensions: dict[str, frozenset[str]] = field(default_factory=dict)  # what servers advertise
+    # Called with the server of which something has another standing now.
+    changed: Callable[[str], None] = lambda server: None
     _places: dict[str, dict[Place, None]] = field(default_factory=dict)  # by server
     _looks: LookBook = field(default_factory=LookBook)
     _validators: dict[str, Validator] = field(default_factory=dict)
@@ -72,6 +74,7 @@ class Registry:
     def set_suspended(self, name: str, suspended: bool) -> None:
         (self.suspended.add if suspended else self.suspended.discard)(name)
         self._rebuild()
+        self.changed(name)
 
     def remove_server(self, name: str) -> None:
         """Forget its terms; what its pins are from then on is for `apply`."""
@@ -143,9 +146,13 @@ class Registry:
         compiled = {one.digest: one.validator for one in seen if one.validator is not None}
         self._validators = compiled | self._validators
         looks = {(one.item.kind, one.item.name): one.looks for one in seen}
+        servers = set()
         for pin in pins:
             self._keep(pin, looks.get(pin.place[1:]))
+            servers.add(pin.place[0])
         self._rebuild()
+        for server in servers:
+            self.changed(server)
 
     def wire_name(self, place: Place) -> str:
         server, kind, name = place

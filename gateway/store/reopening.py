@@ -23,6 +23,7 @@ from gateway.audit.pairing import ORIGIN_PREFIX
 from gateway.store.engine import DATABASE, open_writer, reading
 from gateway.store.keyring import vkey_files
 from gateway.store.keys import CHECKPOINT, LOG_VKEY, replace_file, sync_folder
+from gateway.store.withdrawals import Withdrawn, withdrawn
 
 NEW = DATABASE + ".new"
 _SHOWN = 8  # of the id of a log, in the names of files
@@ -45,13 +46,14 @@ class Lost:
 
     last: Predecessor
     left_behind: dict[str, int]  # rows of the registry, by table, where they can be read
+    withdrawn: Withdrawn  # what is taken over of it
 
     @property
     def short_id(self) -> str:
         return self.last.log[:_SHOWN]
 
 
-def examine(data_dir: Path, keys_dir: Path, own: list[Vkey]) -> Lost:
+def examine(data_dir: Path, keys_dir: Path, own: list[Vkey], now_us: int) -> Lost:
     """What the last signed checkpoint says, wherever it is kept; *own*: more keys to try.
 
     Raises: NothingKnown.
@@ -62,7 +64,8 @@ def examine(data_dir: Path, keys_dir: Path, own: list[Vkey]) -> Lost:
         raise NothingKnown("neither the keys folder nor the database has a checkpoint of the log")
     last = max(signed, key=lambda one: one.size)
     log = last.origin.removeprefix(ORIGIN_PREFIX)
-    return Lost(Predecessor(log=log, size=last.size, root=last.root.hex()), _counts(data_dir))
+    prior = Predecessor(log=log, size=last.size, root=last.root.hex())
+    return Lost(prior, _counts(data_dir), withdrawn(data_dir / DATABASE, now_us))
 
 
 def origins(data_dir: Path, keys_dir: Path) -> set[str]:
@@ -115,6 +118,11 @@ def finish(data_dir: Path, keys_dir: Path) -> None:
             (keys_dir / name).unlink()
     replace_file(keys_dir / f"{CHECKPOINT}.frontier", frontier)
     replace_file(keys_dir / CHECKPOINT, str(note).encode())
+
+
+def set_aside(data_dir: Path) -> list[str]:
+    """The files of logs that were reopened: nothing is erased from these."""
+    return sorted(path.name for path in data_dir.glob("customhouse-*.db*"))
 
 
 def clear(data_dir: Path) -> Path:

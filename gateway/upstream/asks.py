@@ -15,7 +15,7 @@ import msgspec
 from anyio.abc import TaskGroup
 
 from gateway.domain import refusal
-from gateway.domain.asking import ASKS, Ask, declared
+from gateway.domain.asking import ASKS, MAX_ASKS, Ask, declared
 from gateway.domain.model import Outcome, Status
 from gateway.domain.refusal import BY_ID, Refused
 from gateway.upstream.exchange import (
@@ -33,7 +33,6 @@ from gateway.upstream.message import (
     single_line,
 )
 
-MAX_ASKS = 8  # of one call
 INVALID_REQUEST = -32600
 _INVALID_PARAMS = -32602
 _INTERNAL_ERROR = -32603

@@ -10,7 +10,8 @@ A session may speak up in the middle of a call, and there is only one caller tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Protocol
@@ -25,7 +26,7 @@ from gateway.domain.model import Call, Outcome
 from gateway.upstream.exchange import Exchange
 from gateway.upstream.listing import Ask, Introduction
 from gateway.upstream.message import UpstreamFailed, unreachable
-from gateway.upstream.parking import Parked, Parking, token_in
+from gateway.upstream.parking import Parked, Parking, Who, token_in, whose
 from gateway.upstream.spec import Offer
 from gateway.upstream.subscribe import Share, Told
 
@@ -49,7 +50,7 @@ class Connector(Protocol):
     def health(self) -> Mapping[str, int | str]: ...
 
 
-Who = tuple[str, str, tuple[str, ...]]  # tenant, subject, actors
+Place = tuple[Who, Offer]
 
 
 @dataclass(slots=True)
@@ -76,7 +77,7 @@ class PerCaller:
         self._common = common
         self._open_line = open_line
         self._log = log
-        self._lines: dict[tuple[Who, Offer], _Line] = {}
+        self._lines: dict[Place, _Line] = {}
         self._parking = Parking()
         self._group: TaskGroup | None = None
 
@@ -163,13 +164,13 @@ class PerCaller:
         self._group.start_soon(self._keep, (who, offer), line)
         return line
 
-    def _place_of(self, call: Call) -> tuple[Who, Offer]:
-        who: Who = (call.principal.tenant, call.principal.subject, call.principal.actors)
+    def _place_of(self, call: Call) -> Place:
+        who = whose(call.principal)
         # Across the eras nothing but elicitation can be carried.
         requests = self._requests & ACROSS_ERAS if call.client.modern else self._requests
         return who, Offer(offered(call.client.capabilities, requests), not call.client.modern)
 
-    async def _keep(self, key: tuple[Who, Offer], line: _Line) -> None:
+    async def _keep(self, key: Place, line: _Line) -> None:
         try:
             with line.scope:
                 await line.connector.own()
@@ -186,19 +187,61 @@ class PerCaller:
             if len(lines) < most:
                 continue
             idle = [(line.used_s, key) for key, line in lines.items() if not line.running]
-            if not idle:
+            if idle:
+                self._end(min(idle)[1])
+            elif not self._end_waiting(lines, who):
                 sentence = f"{most} sessions with this server are in use already"
                 raise UpstreamFailed(refusal.TOO_MANY_STREAMS.id, sentence)
-            self._end(min(idle)[1])
+
+    def _end_waiting(self, lines: Mapping[Place, _Line], who: Who) -> bool:
+        """End, of the sessions in which nobody but people is waited for, that of whoever has most.
+
+        Of several the one that waits longest; none of a caller that has fewer than *who* then would.
+        """
+        waiting: dict[Place, list[Parked]] = {}
+        for one in self._parking.waiting():
+            waiting.setdefault(self._place_of(one.begun), []).append(one)
+        shares = _Shares(self._lines)
+        spare = [
+            key
+            for key, parked in waiting.items()
+            if key in lines and lines[key].running == len(parked) and shares.may_take(who, key[0])
+        ]
+        if not spare:
+            return False
+        key = max(spare, key=lambda one: shares.of(one[0]))
+        for one in waiting[key]:
+            self._parking.drop(one)
+        self._end(key)
+        return True
 
     def _end_idle(self, now_s: float) -> None:
         for key, line in tuple(self._lines.items()):
             if not line.running and now_s - line.used_s > IDLE_S:
                 self._end(key)
 
-    def _end(self, key: tuple[Who, Offer]) -> None:
+    def _end(self, key: Place) -> None:
         self._lines.pop(key).scope.cancel()
         self._log.info("upstream_session_ended", sessions=len(self._lines))
+
+
+class _Shares:
+    """How many sessions each tenant has, and in it each principal."""
+
+    def __init__(self, places: Iterable[Place]) -> None:
+        self._held: Counter[tuple[str, ...]] = Counter()
+        for (tenant, subject, _), _ in places:
+            self._held.update(((tenant,), (tenant, subject)))
+
+    def of(self, who: Who) -> tuple[int, int]:
+        return self._held[who[:1]], self._held[who[:2]]
+
+    def may_take(self, who: Who, other: Who) -> bool:
+        """Whether *who* has no more than *other* had, once it has one of its sessions."""
+        if who[:2] == other[:2]:
+            return True
+        level = 1 if who[0] == other[0] else 0  # principals of a tenant, or tenants
+        return self.of(who)[level] < self.of(other)[level]
 
 
 class _OnLine:

@@ -16,6 +16,7 @@ from structlog.typing import FilteringBoundLogger
 from gateway.domain import meter, refusal
 from gateway.domain.model import Call, Outcome, Permit, Principal, Relay, Status
 from gateway.upstream import own
+from gateway.upstream.anybody import as_anybody
 from gateway.upstream.breaker import Breaker, BreakerState
 from gateway.upstream.callers import PerCaller
 from gateway.upstream.exchange import Asker, Bounds, Exchange, Interrupted, RelayFailed, TooLarge
@@ -151,6 +152,7 @@ class Upstreams:
     async def remove(self, server: str) -> None:
         """Take a server away; what is in flight to it fails. Unknown names are ignored."""
         lane = self._lanes.pop(server, None)
+        self.kept.forget(server)
         if lane is not None and self._group is not None:
             lane.scope.cancel()
             await lane.released.wait()
@@ -169,13 +171,13 @@ class Upstreams:
             return Outcome(Status.FAILED, code=refusal.UPSTREAM_UNREACHABLE.id, sent=False)
         if call.method == "resources/subscribe":
             return await lane.followings.attend(call, relay)
-        kept = self.kept.find(permit)
-        if kept is not None:
+        key = self.kept.key(call)
+        if key and (kept := self.kept.find(key, permit)) is not None:
             return kept
         if not lane.breaker.admit(monotonic()):
             return Outcome(Status.FAILED, code=refusal.BREAKER_OPEN.id, sent=False)
         ceiling_bytes = meter.bytes_within(permit.ceiling_tokens)
-        told = as_told(call, lane.spec.requests)
+        told = as_told(as_anybody(call) if key else call, lane.spec.requests)
         exchange = Exchange(told, relay, lane.bounds, ceiling_bytes, asker)
         lane.in_flight += 1
         try:
@@ -190,7 +192,8 @@ class Upstreams:
             lane.in_flight -= 1
             exchange.close()
         lane.breaker.succeeded()
-        self.kept.keep(call, outcome)
+        if key:
+            self.kept.keep(key, call, outcome)
         return checked(outcome, call, lane.spec.requests)
 
     async def list_definitions(self, server: str) -> Listing:
@@ -267,6 +270,7 @@ class Upstreams:
 
     def _connector(self, spec: ServerSpec) -> Connector:
         def changed() -> None:
+            self.kept.forget(spec.name)
             self._listener(spec.name)
 
         transport = spec.transport

@@ -8,22 +8,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from time import monotonic
 from typing import NamedTuple
 
 from gateway.domain.meter import bytes_within
 from gateway.domain.model import KEPT, Call, Outcome, Permit, Principal, Status
+from gateway.upstream.anybody import PROGRESS, spelled
 from gateway.upstream.message import is_complete
 
 MAX_KEPT_BYTES = 67_108_864
 MAX_ONE_BYTES = 1_048_576
 _OVERHEAD_BYTES = 512  # of one result, beside its bytes
-# What a caller may say beside the arguments and still be answered with what another one got.
-# Revision and capabilities, which the newest era says there, are in the key.
-_HARMLESS_META = frozenset(
-    {"progressToken", "traceparent", "tracestate", "baggage"}
+# What a caller may say beside the arguments and still be answered with what another one got:
+# revision and capabilities, which the newest era says there, are in the key; so is whether it wants
+# to hear of progress, by a token that is never its own; and the rest is not passed on.
+_SAID_ASIDE = frozenset(
+    {PROGRESS, "traceparent", "tracestate", "baggage"}
     | {f"io.modelcontextprotocol/{name}" for name in ("protocolVersion", "clientCapabilities")}
     | {"io.modelcontextprotocol/clientInfo"}
 )
@@ -41,11 +43,37 @@ class KeptResults:
         self._rights = rights
         self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
         self._size_bytes = 0
+        self._forgotten: Counter[str] = Counter()  # how often, by server; "" is all of them
 
-    def find(self, permit: Permit) -> Outcome | None:
+    def key(self, call: Call) -> bytes:
+        """What calls that may be answered alike have in common from here on, until `forget`.
+
+        b"" for a call that has to be made: its answer may depend on more than is in the key.
+        """
+        definition = call.definition
+        if definition is None or not definition.cache_s or call.method != "tools/call":
+            return b""
+        if call.round != 1 or not call.params.keys() <= {"name", "arguments"}:
+            return b""
+        if not call.meta.keys() <= _SAID_ASIDE:
+            return b""
+        parts = (
+            call.server,
+            call.name,
+            definition.digest,
+            self._rights(call.principal),
+            call.client.version,
+            call.client.capabilities.hex(),
+            PROGRESS in call.meta,
+            spelled(call),
+            self._forgotten[call.server],
+            self._forgotten[""],
+        )
+        return hashlib.sha256(json.dumps(parts).encode()).digest()
+
+    def find(self, key: bytes, permit: Permit) -> Outcome | None:
         """The outcome of an equal call of one with equal rights, when it is young enough."""
-        key = self._key(permit.call)
-        kept = self._kept.get(key) if key else None
+        kept = self._kept.get(key)
         if kept is None or kept.until_s <= monotonic():
             return None
         if len(kept.result) > bytes_within(permit.ceiling_tokens):
@@ -53,12 +81,11 @@ class KeptResults:
         self._kept.move_to_end(key)
         return Outcome(Status.OK, kept.result, code=KEPT, received_bytes=len(kept.result))
 
-    def keep(self, call: Call, outcome: Outcome) -> None:
-        """Remember what came of *call*, if it may answer others."""
+    def keep(self, key: bytes, call: Call, outcome: Outcome) -> None:
+        """Remember what came of *call*, if it may answer others; *key* is from before it was made."""
         if outcome.status is not Status.OK or len(outcome.result) > MAX_ONE_BYTES:
             return
-        key = self._key(call)
-        if not key or call.definition is None:
+        if call.definition is None or key != self.key(call):  # it was forgotten meanwhile
             return
         if not is_complete(outcome.result):  # a task, and that is its caller's
             return
@@ -68,8 +95,16 @@ class KeptResults:
         while self._size_bytes > MAX_KEPT_BYTES:
             self._drop(next(iter(self._kept)))
 
-    def forget(self) -> None:
+    def forget(self, server: str) -> None:
+        """Answer nothing again that came of *server*: it is, or offers, something else from here on.
+
+        No key finds it any more, nor what is under way now; its room is the next to be taken.
+        """
+        self._forgotten[server] += 1
+
+    def forget_all(self) -> None:
         """Drop everything: what was erased from the log must not be answered again."""
+        self._forgotten[""] += 1
         self._kept.clear()
         self._size_bytes = 0
 
@@ -77,24 +112,3 @@ class KeptResults:
         old = self._kept.pop(key, None)
         if old is not None:
             self._size_bytes -= len(old.result) + _OVERHEAD_BYTES
-
-    def _key(self, call: Call) -> bytes:
-        """b"" for a call that has to be made: its answer may depend on more than is in the key."""
-        definition = call.definition
-        if definition is None or not definition.cache_s or call.method != "tools/call":
-            return b""
-        if call.round != 1 or not call.params.keys() <= {"name", "arguments"}:
-            return b""
-        if not call.meta.keys() <= _HARMLESS_META:
-            return b""
-        arguments = json.dumps(call.arguments, sort_keys=True, separators=(",", ":"))
-        parts = (
-            call.server,
-            call.name,
-            definition.digest,
-            self._rights(call.principal),
-            call.client.version,
-            call.client.capabilities.hex(),
-            arguments,
-        )
-        return hashlib.sha256(json.dumps(parts).encode()).digest()

@@ -3,13 +3,16 @@
     server   elicitation/create  ->  an `input_required` result, with a requestState of ours
     client   the call again, with inputResponses and that state  ->  the answer to the server
 
-The server's end of the call stays open all the while, bounded in time and in number.
+The server's end of the call stays open all the while, bounded in time and in number. One that has to
+make room is cancelled at the server. Its rounds so far are settled, each with its outcome, and the next
+is refused as `input_too_late`: an outcome, too.
 """
 
 from __future__ import annotations
 
 import asyncio
 import secrets
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from time import perf_counter
 
@@ -24,6 +27,7 @@ from gateway.upstream.message import UpstreamFailed, decode_members
 
 PARKED_S = 600.0  # as long as a requestState is good
 MAX_PARKED = 8  # of one principal at one server; the one that waits longest makes room
+MAX_PARKED_OF_TENANT = 16  # at one server, half its sessions; of whoever has most, the same
 _KEY = "input"
 _PREFIX = "parked:"
 _STATE, _RESPONSES = "requestState", "inputResponses"
@@ -31,13 +35,15 @@ _STATE, _RESPONSES = "requestState", "inputResponses"
 _GONE = frozenset({"elicitationId", "task"})
 
 Run = Callable[[Exchange], Awaitable[Outcome]]
+Who = tuple[str, str, tuple[str, ...]]  # tenant, subject, actors
 
 
 class Parked:
     """One call: its server sees one request, its client several. Relay and asker of the former."""
 
     def __init__(self, exchange: Exchange, requests: frozenset[str]) -> None:
-        self.principal = exchange.call.principal
+        self.begun = exchange.call
+        self.who = whose(exchange.call.principal)
         self.scope = anyio.CancelScope()
         self.token = ""  # while it waits for its next round
         self._requests = requests
@@ -49,6 +55,11 @@ class Parked:
         self._turn = asyncio.Lock()  # one question in a round
         self._question: Ask | None = None
         self._answer: asyncio.Future[bytes] | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether its server waits for an answer; else it is over, and nobody has heard of it yet."""
+        return self._question is not None
 
     async def carry(self, run: Run) -> None:
         """The server's end of the call, until it is over or dropped."""
@@ -163,18 +174,23 @@ class Parking:
 
     def put(self, parked: Parked) -> None:
         """Keep *parked* until its next round, if there is one in time."""
-        whose = _whose(parked.principal)
-        mine = [token for token, (p, _) in self._parked.items() if _whose(p.principal) == whose]
-        for token in mine[: len(mine) - MAX_PARKED + 1]:
-            self._drop(token)
         loop = asyncio.get_running_loop()
         timer = loop.call_later(PARKED_S, self._drop, parked.token)
         self._parked[parked.token] = (parked, timer)
+        self._keep_within(MAX_PARKED, parked.who[:2])
+        self._keep_within(MAX_PARKED_OF_TENANT, parked.who[:1])
+
+    def waiting(self) -> list[Parked]:
+        """Those that a server waits in, the longest waiting first."""
+        return [parked for parked, _ in self._parked.values() if parked.waits]
+
+    def drop(self, parked: Parked) -> None:
+        self._drop(parked.token)
 
     def take(self, token: str, principal: Principal) -> Parked:
         """The call that *token* continues. Raises: UpstreamFailed: INPUT_TOO_LATE."""
         found = self._parked.get(token)
-        if found is None or _whose(found[0].principal) != _whose(principal):
+        if found is None or found[0].who != whose(principal):
             raise too_late()
         del self._parked[token]
         parked, timer = found
@@ -185,6 +201,13 @@ class Parking:
     def close(self) -> None:
         for token in tuple(self._parked):
             self._drop(token)
+
+    def _keep_within(self, most: int, owner: tuple[str, ...]) -> None:
+        """Of a tenant, or of a principal of it: the oldest of whoever has most makes room."""
+        theirs = [one for one, _ in self._parked.values() if one.who[: len(owner)] == owner]
+        if len(theirs) > most:
+            owned = Counter(one.who[:2] for one in theirs)
+            self.drop(max(theirs, key=lambda one: owned[one.who[:2]]))  # the first, of several
 
     def _drop(self, token: str) -> None:
         parked, timer = self._parked.pop(token)
@@ -215,5 +238,5 @@ def _answer_in(exchange: Exchange) -> bytes:
     return answer if answer.startswith(b"{") else b""
 
 
-def _whose(principal: Principal) -> tuple[str, str, tuple[str, ...]]:
+def whose(principal: Principal) -> Who:
     return principal.tenant, principal.subject, principal.actors

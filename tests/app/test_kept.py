@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -45,6 +45,12 @@ async def call(desk: Administration, agent: str, arguments: str = "{}", name: st
     done = await desk.operate(AUTHOR, "tool.call", args)
     assert done["status"] == "ok", done
     return done
+
+
+async def approve(house: House, desk: Administration) -> None:
+    [look] = [d for d in house.registry.catalogue.definitions if d.name == "look"]
+    seen = {"server": "shelf", "name": "look", "digest": look.digest}
+    await desk.operate(AUTHOR, "tool.approve", seen)
 
 
 def calls(home: Household) -> int:
@@ -136,11 +142,66 @@ async def test_a_definition_that_changed_is_asked_again_once_it_is_approved(
             AUTHOR, "tool.call", {"agent": "ann", "server": "shelf", "name": "look"}
         )
         assert refused["status"] == "refused"  # quarantined: what was kept answers nobody
-        [changed] = [d for d in house.registry.catalogue.definitions if d.name == "look"]
-        seen = {"server": "shelf", "name": "look", "digest": changed.digest}
-        await desk.operate(AUTHOR, "tool.approve", seen)
+        await approve(house, desk)
         await call(desk, "ann")
         assert calls(home) == 2
+
+
+Deed = Callable[[Household, House, Administration], Awaitable[None]]
+
+
+def done(*operations: str, **more: Any) -> Deed:
+    async def deed(_home: Household, _house: House, desk: Administration) -> None:
+        for operation in operations:
+            await desk.operate(AUTHOR, operation, {"name": "shelf", **more})
+
+    return deed
+
+
+async def replaced(home: Household, house: House, desk: Administration) -> None:
+    await done("server.remove")(home, house, desk)
+    table = {"command": [*home.shelf, str(home.folder / "calls")], "approve": "first-seen"}
+    await desk.operate(AUTHOR, "server.add", {"name": "shelf", "table": {**table, "cache": 60}})
+    await done("server.test")(home, house, desk)
+    await approve(house, desk)
+
+
+async def quarantined(home: Household, house: House, desk: Administration) -> None:
+    """Approved, changed, and back: what is listed in the end is what was approved before."""
+    for description in ("says more now", ""):
+        home.lists({**tool("look", description), **READS}, tool("pay"))
+        await done("server.test")(home, house, desk)
+
+
+CHANGES: dict[str, Deed] = {
+    "begun anew": done("server.restart"),
+    "taken away and back": replaced,
+    "suspended for a while": done("server.suspend", "server.resume"),
+    "quarantined for a while, with a tool that changed": quarantined,
+}
+
+
+@pytest.mark.parametrize("deed", CHANGES.values(), ids=CHANGES.keys())
+async def test_what_a_server_said_before_is_not_answered_when_it_was(
+    home: Household, deed: Deed
+) -> None:
+    async with shop(home) as (house, desk):
+        await call(desk, "ann")
+        await deed(home, house, desk)
+        await call(desk, "ann")
+        assert calls(home) == 2
+        await call(desk, "bob")
+        assert calls(home) == 2
+
+
+async def test_what_another_server_is_changes_nothing(home: Household) -> None:
+    async with shop(home) as (_house, desk):
+        await call(desk, "ann")
+        table = {"command": home.shelf, "prefix": "other"}
+        await desk.operate(AUTHOR, "server.add", {"name": "attic", "table": table})
+        await desk.operate(AUTHOR, "server.restart", {"name": "attic"})
+        await call(desk, "ann")
+        assert calls(home) == 1
 
 
 async def test_a_failure_is_not_kept(home: Household) -> None:

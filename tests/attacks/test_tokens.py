@@ -150,6 +150,8 @@ CLAIMS: dict[str, Any] = {
     "not begun": lambda: {"nbf": now_s() + 60},
     "issued tomorrow": lambda: {"iat": now_s() + 86_400},
     "bound to a key": lambda: {"cnf": {"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}},
+    "an ID token": lambda: {"token_use": "id", "nonce": "n"},
+    "a refresh token": lambda: {"typ": "Refresh"},
     "of nobody": lambda: {"sub": None},
     "of an empty name": lambda: {"sub": ""},
     "of a name that hides something": lambda: {"sub": "alice\u202e"},

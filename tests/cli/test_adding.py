@@ -55,7 +55,7 @@ def test_a_dry_run_shows_everything_and_adds_nothing(work: Household) -> None:
     first, shelf, keyed, *_ = said.splitlines()
     assert "Claude Code" in first
     assert shelf.startswith("shelf-one\tShelf One\t")
-    assert shelf.endswith("\tenv:SHELF_API_KEY\t") or "env:SHELF_ONE_API_KEY" in shelf
+    assert "env:UPSTREAM_SHELF_ONE_API_KEY" in shelf
     assert "it is sent the header 'X-Key'" in keyed
     assert TOKEN not in said
     assert names(work) == []
@@ -72,7 +72,7 @@ def test_nothing_is_added_before_a_person_has_said_yes(work: Household) -> None:
 
 
 def test_what_is_imported_is_proposed(work: Household) -> None:
-    work.environ["SHELF_ONE_API_KEY"] = "x"
+    work.environ["UPSTREAM_SHELF_ONE_API_KEY"] = "x"
     done = work.ask("server", "add", file(work), "shelf-one", "--yes", "--reason", "moving")
     (row,) = done["servers"]
     assert (row["name"], row["added"], row["exit_code"]) == ("shelf-one", True, 0)

@@ -125,11 +125,11 @@ def test_a_name_that_is_taken_by_another_server_stays(shelved: Household) -> Non
 def test_secrets_are_neither_taken_over_nor_shown(shelved: Household) -> None:
     write({"github": {**entry(shelved), "env": {"GITHUB_TOKEN": TOKEN}}})
     shown = shelved.run("adopt", "cursor", "--url", URL, "--dry-run").output
-    assert "set GITHUB_TOKEN for the gateway" in shown
+    assert "set UPSTREAM_GITHUB_TOKEN for the gateway" in shown
     # The gateway has it not yet, so the server cannot be started.
     done = shelved.run("adopt", "cursor", "--url", URL, "--yes")
     assert done.exit_code == 5
-    shelved.environ["GITHUB_TOKEN"] = "given"
+    shelved.environ["UPSTREAM_GITHUB_TOKEN"] = "given"
     again = shelved.run("adopt", "cursor", "--url", URL, "--yes")
     assert again.exit_code == 0
     assert TOKEN not in shown + done.output + again.output

@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import process_time
 
 import pytest
 
-from gateway.cli.border import Border, Lost, field_value, routing
+from gateway.cli.border import Border, Lost, _events, field_value, routing
 from gateway.cli.bridge import Bridge
 from gateway.domain.operator import OperationRefused
 
@@ -123,6 +124,40 @@ def test_what_breaks_off_is_lost_and_not_asked_again(answer: bytes) -> None:
         with pytest.raises(Lost):
             received(server.url)
         assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        response(b" " * 5_000),
+        response(b"x" * 5_000, "text/html"),
+        streamed(*[b"data: x\n"] * 700),
+        streamed(*[b"data:\n" * 100] * 10),
+        streamed(*[b": still here\n\n"] * 400),
+        streamed(*[b"x"] * 5_000),
+    ],
+    ids=["JSON", "a page", "lines of data", "empty lines of data", "comments", "one line"],
+)
+def test_what_grows_without_being_a_message_is_let_go(
+    answer: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.cli.border.MAX_MESSAGE_BYTES", 4_096)
+    with impostor(answer) as server, pytest.raises(Lost, match="more than 4096 bytes"):
+        received(server.url)
+
+
+def test_a_stream_may_be_longer_than_any_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.cli.border.MAX_MESSAGE_BYTES", 4_096)
+    with impostor(streamed(*[b"data: %b\n\n" % (b"1" * 1_000)] * 20)) as server:
+        assert received(server.url) == [b"1" * 1_000] * 20
+
+
+def test_an_event_in_pieces_is_gone_through_once() -> None:
+    pieces = [b"data: ", *[b"x"] * 40_000, b"\n\n"]
+    began_s = process_time()
+    [message] = _events(iter(pieces))
+    assert len(message) == 40_000
+    assert process_time() - began_s < 2.0  # it takes hundredths; each piece gone through again, 8 s
 
 
 @pytest.mark.parametrize(

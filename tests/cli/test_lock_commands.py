@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -209,3 +210,77 @@ def test_secrets_among_the_words_of_a_command_are_not_written_into_the_lock(
     text = file(home).read_text()
     assert "k3y-that-is-secret" not in text
     assert "--api-key ..." in text
+
+
+MODULE = """\
+def look() -> str:
+    \"\"\"Look.\"\"\"
+    return {said!r}
+"""
+
+
+@pytest.fixture
+def modular(home: Household) -> Household:
+    """A house whose one server is a module; which one, a folder on its path decides."""
+    for name in ("good", "evil"):
+        (home.folder / name).mkdir()
+        (home.folder / name / "lookmod.py").write_text(MODULE.format(said=name))
+    home.policy("p, clerk, default, tool/*, call, -, allow")
+    home.environ["BOT_KEY"] = KEY
+    return home
+
+
+def declare(home: Household, settings: str) -> None:
+    agent = '[agents.bot]\nroles = ["clerk"]\nkey = "env:BOT_KEY"\n'
+    home.write(f'{agent}[servers.m]\npython = "python:lookmod"\napprove = "first-seen"\n{settings}')
+    home.policy("p, clerk, default, tool/*, call, -, allow")
+
+
+@pytest.mark.slow
+def test_frozen_other_code_under_the_same_name_and_definition_is_not_run(
+    modular: Household,
+) -> None:
+    declare(modular, f'env = {{PYTHONPATH = "{modular.folder}/good"}}')
+    modular.do("server", "test", "m")
+    modular.do("tool", "lock")
+    declare(modular, f'env = {{PYTHONPATH = "{modular.folder}/evil"}}')
+    with frozen(modular) as running:
+        assert listed(running) == []
+        assert code_of_call(running, "m_look") == -32602
+    said = modular.run("tool", "lock", "--check")
+    assert (said.exit_code, said.stdout) == (1, "server/m is not what the lock says\n")
+
+
+@pytest.mark.slow
+def test_a_lock_from_before_surroundings_were_locked_says_that_it_is_to_be_written_anew(
+    modular: Household,
+) -> None:
+    declare(modular, 'cwd = "./good"')
+    modular.do("server", "test", "m")
+    modular.do("tool", "lock")
+    target = '{"command":[],"python":"lookmod","url":""}'
+    older = hashlib.sha256(target.encode()).hexdigest()
+    lines = file(modular).read_text().splitlines()
+    own = next(line for line in lines if line.startswith("digest"))
+    file(modular).write_text(file(modular).read_text().replace(own, f'digest = "sha256:{older}"'))
+    with frozen(modular) as running:
+        assert listed(running) == []
+        (why,) = [line["why"] for line in running.lines if line.get("event") == "server_not_locked"]
+    assert "the lock is older" in why
+    assert "write it anew: customhouse tool lock" in why
+    modular.do("tool", "lock")
+    with frozen(modular) as running:
+        assert listed(running) == ["m_look"]
+
+
+def test_where_nothing_is_approved_there_is_nothing_to_lock(home: Household) -> None:
+    home.lists(ADD)
+    home.write(f"[servers.shelf]\ncommand = {json.dumps(home.shelf)}\n")
+    for seen in (False, True):
+        if seen:
+            home.do("server", "test", "shelf")
+        error = home.refusal("tool", "lock")
+        assert error["exit_code"] == 1
+        assert error["what"] == "nothing is approved, so there is nothing to lock"
+        assert "customhouse tool list" in error["fix"]
+        assert not file(home).exists()

@@ -45,13 +45,13 @@ def test_claude_code_names_its_transport_and_refers_to_variables() -> None:
     found = imported(text, str(WORK / ".mcp.json"))
     assert found["docs"].table == {
         "url": "https://docs.example.com/mcp",
-        "auth": "env:DOCS_TOKEN",
+        "auth": "env:UPSTREAM_DOCS_TOKEN",
     }
     assert found["old"].findings == ("it speaks HTTP+SSE, the transport of 2024",)
     assert found["tool"].table == {
         "command": ["./run.sh", "--mode", "fast"],
         "cwd": str(WORK),
-        "env": {"API_KEY": "env:API_KEY", "LEVEL": "info"},
+        "env": {"API_KEY": "env:UPSTREAM_TOOL_API_KEY", "LEVEL": "info"},
     }
     assert "it is never run" in found["helped"].left_out
 
@@ -71,11 +71,15 @@ def test_vs_code_asks_for_inputs_and_writes_comments() -> None:
       },
     }"""
     found = imported(text, str(WORK / ".vscode/mcp.json"))
-    assert found["gh"].table["auth"] == "env:GH_TOKEN"
-    assert found["gh"].findings == ("the client asks for its token; set GH_TOKEN",)
+    assert found["gh"].table["auth"] == "env:UPSTREAM_GH_TOKEN"
+    told = "its token: the client asks for it; set UPSTREAM_GH_TOKEN for the gateway"
+    assert found["gh"].findings == (told,)
     assert found["local"].table == {
         "command": ["python", f"{WORK}/server.py", f"{HOME}/x"],
-        "env": {"TOKEN": "env:LOCAL_GH_TOKEN", "REGION": "env:REGION"},
+        "env": {
+            "TOKEN": "env:UPSTREAM_LOCAL_GH_TOKEN",
+            "REGION": "env:UPSTREAM_LOCAL_REGION",
+        },
     }
     assert "its envFile is not read; give what it holds with --env" in found["local"].findings
     assert found["asks"].left_out.startswith("word 2 of its command needs command:pick")
@@ -86,7 +90,7 @@ def test_cursor_writes_a_url_alone() -> None:
       "a": {"url": "https://a.example.com/mcp", "headers": {"Authorization": "Bearer ${env:A}"}},
       "b": {"url": "https://b.example.com/mcp", "disabled": true}}}"""
     found = imported(text, "/home/me/.cursor/mcp.json")
-    assert found["a"].table == {"url": "https://a.example.com/mcp", "auth": "env:A"}
+    assert found["a"].table == {"url": "https://a.example.com/mcp", "auth": "env:UPSTREAM_A_A"}
     assert found["b"].left_out == "its client has it switched off"
     assert found["b"].table  # so that it can be asked for
 
@@ -120,14 +124,15 @@ enabled = false
     assert found["time"].table == {
         "command": ["uvx", "mcp-server-time"],
         "cwd": "/srv",
-        "env": {"TZ_KEY": "env:TZ_KEY"},
+        "env": {"TZ_KEY": "env:UPSTREAM_TIME_TZ_KEY"},
         "tools": ["get_time"],
         "timeout_s": 30.0,
     }
     assert found["time"].findings == (
+        "TZ_KEY: the client takes it from TZ_KEY; set UPSTREAM_TIME_TZ_KEY for the gateway",
         "its client hides these tools, do not approve them: set_time",
     )
-    assert found["remote"].table["auth"] == "env:R_TOKEN"
+    assert found["remote"].table["auth"] == "env:UPSTREAM_REMOTE_R_TOKEN"
     assert "'X-Region'" in found["regional"].left_out
     assert found["whole"].left_out == "its Authorization is not a bearer token"
     assert found["off"].left_out == "its client has it switched off"
@@ -142,11 +147,14 @@ def test_gemini_means_another_transport_by_url() -> None:
     found = imported(text, "/home/me/.gemini/settings.json")
     assert found["new"].table == {
         "url": "https://n.example.com/mcp",
-        "auth": "env:N_TOKEN",
+        "auth": "env:UPSTREAM_NEW_N_TOKEN",
         "tools": ["find"],
         "timeout_s": 5.0,
     }
-    assert found["new"].findings == ("trust is not taken over: here a person approves tools",)
+    assert found["new"].findings == (
+        "its token: the client takes it from N_TOKEN; set UPSTREAM_NEW_N_TOKEN for the gateway",
+        "trust is not taken over: here a person approves tools",
+    )
     assert "HTTP+SSE" in found["old"].findings[0]
     # The same words in Cursor's file are Streamable HTTP.
     assert (
@@ -174,6 +182,7 @@ def test_gemini_means_another_transport_by_url() -> None:
         ({"url": "file:///etc/passwd"}, "url: expected a URL"),
         ({"url": "https://me:pw@x.example/mcp"}, "looks like a secret"),
         ({"url": "https://x.example/s/aB3dE5gH7jK9mN1pQ2rS"}, "looks like a secret"),
+        ({"url": "https://x.example/u/k3y-hunter27/sse"}, "looks like a secret"),
         ({"url": "https://${HOST}/mcp"}, "needs HOST"),
     ],
 )

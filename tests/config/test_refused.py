@@ -78,6 +78,7 @@ REFUSED = {
     "a request that is a word": (CHILD + 'requests = "roots"', "servers.docs.requests", "list of strings"),
     "a signature for a child": (CHILD + "sign = true", "servers.docs.sign", "no meaning"),
     "a signature that is a word": (SERVER + 'sign = "yes"', "servers.docs.sign", "true or false"),
+    "a signature that answers others": (SERVER + "sign = true\ncache = 60", "servers.docs.cache", "no meaning"),
     "a signature of nobody": (
         'listen = "0.0.0.0:8080"\n' + SERVER + "sign = true", "servers.docs.sign", "no public_url"),
     "a signature from any port": (

@@ -48,10 +48,10 @@ def test_a_package_of_the_registry_is_started_in_its_exact_version() -> None:
             *("npx", "-y", "@someone/weather@1.2.0"),
             *("--units", "metric", "--quiet", "Berlin"),
         ],
-        "env": {"API_KEY": "env:WEATHER_API_KEY", "LOG_LEVEL": "info"},
+        "env": {"API_KEY": "env:UPSTREAM_WEATHER_API_KEY", "LOG_LEVEL": "info"},
     }
     assert found.findings == (
-        "set WEATHER_API_KEY for the gateway",
+        "set UPSTREAM_WEATHER_API_KEY for the gateway",
         "EXTRA was left away: it may be given with --env",
     )
 
@@ -81,7 +81,7 @@ def test_the_first_way_that_works_is_taken_and_the_others_can_be_named() -> None
     assert others["weather-pypi"].table["command"] == ["uvx", "weather-mcp@1.2.0"]
     assert others["weather-http"].table == {
         "url": "https://eu.example.com/mcp",
-        "auth": "env:WEATHER_TOKEN",
+        "auth": "env:UPSTREAM_WEATHER_TOKEN",
     }
 
 
@@ -143,7 +143,7 @@ def test_the_first_release_of_the_format_and_the_registrys_own_answer_are_read()
     (found,) = imported(text, "server.json").values()
     assert found.table == {
         "command": ["uvx", "weather-mcp@1.0"],
-        "env": {"K": "env:WEATHER_K"},
+        "env": {"K": "env:UPSTREAM_WEATHER_K"},
     }
     assert "the registry says that it is deprecated" in found.findings
     assert published(packages=[NPM], status="deleted")[0].table == {}

@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 from starlette.types import Message
 
+from gateway.domain.asking import Ask, as_child
 from gateway.domain.catalogue import Catalogue, ServerView
 from gateway.domain.definition import canonical, digest
 from gateway.domain.model import (
@@ -31,18 +32,13 @@ from gateway.domain.model import (
     Stream,
     Verdict,
 )
-from gateway.domain.refusal import (
-    NOT_APPROVED,
-    QUARANTINED,
-    UNKNOWN_OBJECT,
-    Refusal,
-    Refused,
-)
+from gateway.domain.refusal import NOT_APPROVED, QUARANTINED, UNKNOWN_OBJECT, Refusal, Refused
 from gateway.domain.toolset import Toolset
 from gateway.edge.asks import Respondent
 from gateway.edge.house import House, Settings
 from gateway.edge.http import Border
 from tests.edge.people import NOW_US, FakeIdentity
+from tests.fakes import make_permit
 
 STATE_KEY = bytes(range(32))
 
@@ -154,6 +150,7 @@ class FakePipeline:
     upstream: Upstream = echo
     governed: list[Call] = field(default_factory=list)
     entered: list[Call] = field(default_factory=list)
+    questions: list[Call] = field(default_factory=list)
     rated: list[Call] = field(default_factory=list)
     refused: list[tuple[Refusal, Principal | None, str, str]] = field(default_factory=list)
     interrupted: list[Call] = field(default_factory=list)
@@ -172,6 +169,11 @@ class FakePipeline:
             self.interrupted.append(call)
             raise Interrupted from left
         return Reply(call, outcome, Settlement(1, Amounts(calls=1), self.left))
+
+    async def question(self, call: Call, ask: Ask, caller: Respondent) -> Outcome:
+        child = as_child(call, ask, f"{call.id}/{len(self.questions) + 1}")
+        self.questions.append(child)
+        return await caller.ask(make_permit(child))
 
     async def attend(self, call: Call, stream: Stream) -> Settlement:
         self.governed.append(call)

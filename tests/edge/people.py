@@ -24,5 +24,5 @@ class FakeIdentity:
             return None
         return principal
 
-    def is_live(self, credential: str, now_us: int) -> bool:
-        return credential not in self.revoked
+    def is_live(self, principal: Principal, now_us: int) -> bool:
+        return principal.credential not in self.revoked

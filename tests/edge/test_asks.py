@@ -302,6 +302,36 @@ async def test_the_gateway_makes_the_rounds_that_its_client_cannot() -> None:
     assert "resultType" not in line.response.result
 
 
+async def test_each_question_that_crosses_the_eras_is_a_call_under_the_one_it_is_asked_in() -> None:
+    stand = Stand()
+    Rounds(stand, {"first": form("Really?")}, {"name": form("Who?"), "colour": form("Which?")})
+    await played(stand, ACCEPTED, ACCEPTED, ACCEPTED)
+    begun = stand.pipeline.governed[0]
+    assert [one.parent for one in stand.pipeline.questions] == [begun.id] * 3
+    assert [one.method for one in stand.pipeline.questions] == ["elicitation/create"] * 3
+    messages = [one.params["message"] for one in stand.pipeline.questions]
+    assert messages == [b'"Really?"', b'"Who?"', b'"Which?"']
+
+
+@pytest.mark.parametrize(
+    ("rounds", "put"),
+    [([9], 0), ([400], 0), ([5, 3, 1], 8), ([8], 8), ([8, 1], 8)],
+    ids=["nine at once", "hundreds", "nine in rounds", "eight", "eight, and one more"],
+)
+async def test_a_person_is_asked_eight_times_in_one_call_over_all_its_rounds(
+    rounds: list[int], put: int
+) -> None:
+    stand = Stand()
+    Rounds(stand, *({f"q{n}": form() for n in range(count)} for count in rounds))
+    line, questions = await played(stand, *[ACCEPTED] * put)
+    assert len(questions) == len(stand.pipeline.questions) == put == len(events(line)[:-1])
+    if sum(rounds) > 8:
+        assert refusal(line) == "too_many_rounds"
+        assert stand.pipeline.refusals == ["too_many_rounds"]
+    else:
+        assert line.response.result["content"]
+
+
 async def test_a_server_that_wants_only_time_is_asked_again() -> None:
     stand = Stand()
     Rounds(stand, {})

@@ -4,66 +4,36 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from joserfc.jwk import JWKRegistry, Key
+from joserfc.jwk import Key
 
 from gateway.domain.algorithms import SORT_OF
 from gateway.domain.model import Principal
-from gateway.domain.revocation import all_tokens, one_token
+from gateway.domain.revocation import EVERYBODYS, all_tokens, one_token
 from gateway.edge.authn import KeyUnknown
-from gateway.edge.oauth import jwt, tokens
-from gateway.edge.oauth.issuer import Issuer, NotGood, Worth
+from gateway.edge.oauth import jwt, proved
+from gateway.edge.oauth.issuer import NotGood, Worth
 from gateway.edge.oauth.keyset import read_key_set
-from gateway.edge.oauth.tokens import MAX_KEYS_AGE_US, TRUSTED_US, Tokens
+from gateway.edge.oauth.proved import TRUSTED_US
+from gateway.edge.oauth.tokens import MAX_KEYS_AGE_US
+from tests.edge.issued import (
+    CORP,
+    ES,
+    NOW_S,
+    RESOURCE,
+    SECOND_US,
+    URL,
+    House,
+    claims,
+    made,
+    published,
+    token,
+)
 from tests.edge.people import NOW_US
 from tests.servers.issuer import signed
-
-URL, RESOURCE = "https://login.example.com", "https://tools.example.com/mcp"
-NOW_S = NOW_US // 1_000_000
-SECOND_US = 1_000_000
-CORP = Issuer("corp", URL, "", frozenset(SORT_OF), (), "default")
-
-
-def made(kind: str, of: str | int, **members: Any) -> Key:
-    return JWKRegistry.generate_key(kind, of, members)  # type: ignore[arg-type]  # what tests ask for
-
-
-ES = made("EC", "P-256", kid="e1")
-
-
-def published(*keys: Key | Mapping[str, Any]) -> bytes:
-    return json.dumps(
-        {"keys": [key if isinstance(key, Mapping) else key.as_dict(False) for key in keys]}
-    ).encode()
-
-
-def claims(**over: Any) -> dict[str, Any]:
-    said = {"iss": URL, "sub": "alice", "aud": RESOURCE, "iat": NOW_S - 10, "exp": NOW_S + 600}
-    return {name: value for name, value in {**said, **over}.items() if value is not None}
-
-
-def token(key: Key = ES, header: Mapping[str, Any] | None = None, **over: Any) -> str:
-    return signed(claims(**over), key, **(header or {}))
-
-
-class House:
-    """The tokens of one issuer, and what was revoked."""
-
-    def __init__(self, issuer: Issuer = CORP, *keys: Key) -> None:
-        self.revoked: dict[str, int] = {}
-        self.tokens = Tokens([issuer], RESOURCE, lambda key_id: self.revoked.get(key_id, 0))
-        self.tokens.take_keys(issuer.name, published(*(keys or (ES,))), NOW_US)
-
-    def ask(self, token: str, now_us: int = NOW_US, resource: str = RESOURCE) -> Principal | None:
-        return self.tokens.authenticate(token, resource, now_us)
-
-    def subject(self, token: str, now_us: int = NOW_US) -> str:
-        found = self.ask(token, now_us)
-        return found.subject if found else ""
 
 
 @pytest.fixture
@@ -132,13 +102,36 @@ def test_keys_serve_an_hour_while_they_cannot_be_fetched_and_then_nothing_is_bel
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokens, "MAX_TOKENS", 3)
+    monkeypatch.setattr(proved, "MAX_TOKENS", 3)
     house = House()
-    made_once = [token(jti=f"j{number}") for number in range(6)]
+    made_once = [token(sub=f"s{number}") for number in range(6)]
     for one in made_once:
         assert house.subject(one)
     assert len(house.tokens._proved) == 3
     assert house.subject(made_once[0])
+
+
+def test_one_who_comes_with_many_tokens_makes_nobody_elses_forgotten(
+    monkeypatch: pytest.MonkeyPatch, proofs: list[str]
+) -> None:
+    monkeypatch.setattr(proved, "MAX_TOKENS", 10)
+    monkeypatch.setattr(proved, "MAX_TOKENS_OF_ONE", 3)
+    house, of_alice = House(), token()
+    assert house.subject(of_alice)
+    for number in range(20):
+        assert house.subject(token(sub="mallory", jti=f"j{number}"))
+    assert len(house.tokens._proved) == 1 + 3
+    del proofs[:]
+    assert house.subject(of_alice)
+    assert not proofs
+
+
+def test_tokens_that_are_trusted_no_more_are_not_kept() -> None:
+    house = House()
+    for number in range(20):
+        assert house.subject(token(sub=f"s{number}"))
+    assert house.subject(token(exp=NOW_S + 900), NOW_US + TRUSTED_US)
+    assert len(house.tokens._proved) == len(house.tokens._proved._marks) == 1
 
 
 def test_only_what_was_proved_is_remembered(proofs: list[str]) -> None:
@@ -164,19 +157,6 @@ def test_revocation_is_looked_at_every_time_and_holds_for_what_was_issued_before
     assert house.subject(old)
 
 
-def test_an_open_request_lives_as_long_as_its_token_may() -> None:
-    house = House()
-    found = house.ask(token(exp=NOW_S + 600, jti="j1"))
-    assert found is not None
-    credential = found.credential
-    # Longer than it is trusted: nobody has to come in again to stay.
-    assert house.tokens.is_live(credential, NOW_US + 2 * TRUSTED_US)
-    assert not house.tokens.is_live(credential, NOW_US + 600 * SECOND_US)
-    house.revoked[one_token("corp", "j1")] = NOW_US
-    assert not house.tokens.is_live(credential, NOW_US)
-    assert not house.tokens.is_live(f"corp/alice#{'00' * 32} ", NOW_US)
-
-
 def test_the_end_of_a_token_has_no_leeway_and_clocks_may_be_five_seconds_ahead() -> None:
     house = House()
     assert house.subject(token(exp=NOW_S + 0.5))
@@ -200,7 +180,7 @@ def test_a_token_is_remembered_for_the_endpoint_it_is_for() -> None:
     for endpoint in (docs, f"{RESOURCE}/s/other"):
         found = house.ask(both, resource=endpoint)
         assert found is not None
-        assert house.tokens.is_live(found.credential, NOW_US)
+        assert house.is_live(found)
     assert house.ask(both) is None
 
 
@@ -365,6 +345,14 @@ def test_whoever_is_revoked_in_a_chain_ends_it() -> None:
     assert house.subject(delegated) == "corp/agent"
     house.revoked[all_tokens("corp/alice")] = NOW_US
     assert house.subject(delegated) == ""
+
+
+def test_when_everybodys_tokens_are_revoked_only_those_of_later_are_good() -> None:
+    house = House()
+    house.revoked[EVERYBODYS] = NOW_US - 10 * SECOND_US
+    assert house.subject(token(iat=NOW_S - 3600)) == ""
+    assert house.subject(token(sub="bob", iat=None)) == ""
+    assert house.subject(token(iat=NOW_S)) == "corp/alice"
 
 
 @pytest.mark.parametrize("said", [{"client_id": 5}, {"azp": ""}, {"scope": [1]}, {"act": "agent"}])

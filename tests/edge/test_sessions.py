@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import anyio
 import anyio.lowlevel
 import pytest
 
-from gateway.domain.model import Client
+from gateway.domain.model import Client, Token
 from gateway.domain.refusal import BY_ID, Refused
 from gateway.edge.endpoint import ALL
 from gateway.edge.house import Settings
@@ -59,6 +60,21 @@ async def test_what_a_client_says_of_itself_is_bounded(member: str) -> None:
     assert answer.error["code"] == -32602
     assert "8192" in answer.error["message"]
     assert "mcp-session-id" not in answer.headers
+
+
+def test_a_session_is_its_clients_own_and_outlives_a_token_of_it() -> None:
+    token = Token("corp", "thumbprint", 2, 1, "", ())
+    wide = replace(ALICE, credential="corp/desk#1 ", token=token)
+    sessions, owner = Sessions(60, 9), owner_of(wide, ALL)
+    with sessions.slot(owner, 0.0) as slot:
+        sessions.open(slot, "s", Client(), 0.0)
+    renewed = replace(wide, credential="corp/desk#2 ")
+    assert sessions.find("s", owner_of(renewed, ALL), 0.0).id == "s"
+    for other in (replace(wide, credential="corp/app#3 "), replace(ALICE, credential="corp/desk")):
+        with pytest.raises(Refused):
+            sessions.find("s", owner_of(other, ALL), 0.0)
+    another_key = replace(ALICE, credential="key-alice-2")
+    assert owner_of(ALICE, ALL) == owner_of(another_key, ALL)
 
 
 # -- sessions that nobody uses --------------------------------------------------------------------

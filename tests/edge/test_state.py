@@ -129,18 +129,19 @@ def test_there_are_at_most_eight_rounds() -> None:
 def test_a_state_begins_one_round_only_unless_that_was_refused() -> None:
     states = States(STATE_KEY, EPOCH)
     token = states.seal(CALL, b"", NOW_US)
-    states.spend(token, NOW_US)
+    states.spend(token, ALICE, NOW_US)
     with pytest.raises(Refused):
-        states.spend(token, NOW_US)
+        states.spend(token, ALICE, NOW_US)
     states.restore(token)
-    states.spend(token, NOW_US)
+    states.spend(token, ALICE, NOW_US)
 
 
 def test_spent_states_are_forgotten_when_they_would_not_open_any_more() -> None:
     states = States(STATE_KEY, EPOCH)
     for second in range(2_000):
-        states.spend(f"token {second}", NOW_US + second * 1_000_000)
+        states.spend(f"token {second}", ALICE, NOW_US + second * 1_000_000)
     assert len(states._spent) <= 700
+    assert states._counts.total() == len(states._spent)
 
 
 @pytest.mark.parametrize("key", [b"", b"short", bytes(31), bytes(33)])
@@ -153,7 +154,7 @@ def test_a_state_of_an_earlier_process_begins_nothing() -> None:
     """What was spent is not written down: a restart would let every state begin its round again."""
     before = States(STATE_KEY, "before the restart")
     token = before.seal(CALL, b"", NOW_US)
-    before.spend(token, NOW_US)
+    before.spend(token, ALICE, NOW_US)
     with pytest.raises(Refused) as refused:
         States(STATE_KEY, EPOCH).open(token, RETRY, NOW_US)
     assert refused.value.refusal.id == "bad_state"
@@ -164,9 +165,22 @@ def test_no_spent_state_is_forgotten_while_it_is_good(monkeypatch: pytest.Monkey
     monkeypatch.setattr(state, "MAX_SPENT", 3)
     states = States(STATE_KEY, EPOCH)
     for number in range(3):
-        states.spend(f"token {number}", NOW_US)
+        states.spend(f"token {number}", ALICE, NOW_US)
     for token, refusal in (("token 3", "rate_limited"), ("token 0", "bad_state")):
         with pytest.raises(Refused) as refused:
-            states.spend(token, NOW_US)
+            states.spend(token, ALICE, NOW_US)
         assert refused.value.refusal.id == refusal
-    states.spend("token 3", NOW_US + 2 * LIFETIME_US)
+    states.spend("token 3", ALICE, NOW_US + 2 * LIFETIME_US)
+
+
+def test_one_who_spends_many_takes_no_room_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "MAX_SPENT_OF_ONE", 3)
+    states = States(STATE_KEY, EPOCH)
+    for number in range(3):
+        states.spend(f"token {number}", ALICE, NOW_US)
+    with pytest.raises(Refused) as refused:
+        states.spend("token 3", replace(ALICE, actors=("carol",)), NOW_US)
+    assert refused.value.refusal.id == "rate_limited"
+    states.spend("token of bob", BOB, NOW_US)
+    states.restore("token 0")
+    states.spend("token 3", ALICE, NOW_US)

@@ -227,6 +227,22 @@ async def test_a_question_is_in_the_log_under_its_call_before_and_after(
     assert answer.used.tokens > 0
 
 
+async def test_so_is_a_question_that_crosses_the_eras(house: GatewayProcess) -> None:
+    async with client(house, OLDER, Person()) as made:
+        result = await made.call_tool("new_greet_twice", {})
+    assert result.meta is not None
+    call_id = result.meta["io.customhouse/call"]["call_id"]
+    code, found, complaint = customhouse(
+        "audit", "query", f"parent:{call_id}", "--json", "--config", str(house.config)
+    )
+    assert code == 0, complaint
+    asked = json.loads(found)
+    assert [one["method"] for one in asked] == ["elicitation/create"] * 2
+    calls = [one["call"] for one in asked]
+    statuses = [one.status for one in entries(house, *calls) if isinstance(one, entry.Outcome)]
+    assert statuses == ["ok", "ok"]
+
+
 async def test_two_agents_have_two_servers(house: GatewayProcess) -> None:
     found = []
     for key, word in ((KEY, "mine"), (OTHER_KEY, "theirs"), (KEY, "again")):

@@ -1,11 +1,13 @@
 """What a document of somebody else's becomes: tools, or a reason for each operation that is none."""
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
 
 from gateway.domain.schema import bounds_of
+from gateway.upstream.listing import MAX_LISTING_BYTES
 from gateway.upstream.openapi.document import BadDocument, read_document
 from gateway.upstream.openapi.operations import Operation, read_api
 
@@ -330,3 +332,60 @@ def test_a_deep_schema_ends_in_a_permissive_one() -> None:
         deep = {"type": "array", "items": deep}
     text = json.dumps(schema_of(only(body({"properties": {"a": deep}}), "/x", "post")))
     assert text.count("items") < 15
+
+
+# -- what many operations refer to ----------------------------------------------------------------
+
+
+def _sharing(schema: Any, operations: int) -> dict[str, Any]:
+    """A document in which each of many operations refers to one *schema*."""
+    shared = {"in": "query", "name": "a", "schema": {"$ref": "#/components/schemas/S"}}
+    return {
+        "openapi": "3.1.0",
+        "components": {"schemas": {"S": schema}},
+        "paths": {f"/p{n}": {"get": {"parameters": [shared]}} for n in range(operations)},
+    }
+
+
+def _members(**more: Any) -> Any:
+    """A schema that says the one at .../S/not a thousand times."""
+    return {"anyOf": [{"$ref": "#/components/schemas/S/not"}] * 900, "not": more}
+
+
+WIDE = {"anyOf": [{"type": "string", "description": "x" * 2_000} for _ in range(900)]}
+BOMBS = {
+    "a value": (_members(const="x" * 9_999), 1),
+    "schemas that say nothing": (_members(anyOf=[True] * 9_999), 2),
+    "names": (_members(properties={f"name-{n:09}": {} for n in range(9_999)}), 2),
+    "a name, required again and again": (
+        _members(properties={"x": {}}, required=["x"] * 9_999),
+        1,
+    ),
+    "keys of no meaning": (_members(**{f"x-{n}": n for n in range(9_999)}), 1),
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_what_a_small_document_says_many_times_counts_each_time(
+    bomb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.upstream.openapi.operations.MAX_LISTING_BYTES", 1_000_000)
+    with pytest.raises(BadDocument, match="its tools would hold more than 1000000 bytes"):
+        read_api(_sharing(*BOMBS[bomb]), writes=False)
+
+
+def test_what_is_too_large_is_not_built_before_that_is_known() -> None:
+    document = _sharing(WIDE, 60)
+    tracemalloc.start()
+    try:
+        with pytest.raises(BadDocument, match="its tools would hold more than 33554432 bytes"):
+            read_api(document, writes=False)
+        assert tracemalloc.get_traced_memory()[1] < 3 * MAX_LISTING_BYTES
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_schema_that_many_operations_share_is_written_out_in_each() -> None:
+    found = read_api(_sharing(WIDE, 5), writes=False).tools
+    assert len(found) == 5
+    assert all(len(one.definition) > 1_800_000 for one in found)

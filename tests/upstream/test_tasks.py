@@ -84,6 +84,7 @@ async def test_a_task_asks_only_what_its_call_could(
 )
 def test_a_task_answers_nobody_else(result: bytes, keeps: bool) -> None:
     kept, call = KeptResults(lambda _: "equal"), make_call(definition=READS)
-    kept.keep(call, Outcome(Status.OK, result))
-    assert (kept.find(make_permit(call)) is not None) is keeps
+    key = kept.key(call)
+    kept.keep(key, call, Outcome(Status.OK, result))
+    assert (kept.find(key, make_permit(call)) is not None) is keeps
     assert json.loads(result)

@@ -7,22 +7,28 @@ and commitments, which mean nothing without what is destroyed here.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from gateway.app.house import House
 from gateway.app.operations.args import Args
 from gateway.app.operations.entering import conflict, to_the_end, unknown
+from gateway.app.operations.opening import Ring, unsealed
 from gateway.app.operations.remains import Part, Remains, remains_of, scrubbed
 from gateway.audit import entry as entries
 from gateway.domain.operator import OperationRefused, usage
-from gateway.store import erasure
+from gateway.domain.revocation import all_tokens
+from gateway.store import erasure, reopening
 from gateway.store.changes import put_change
 from gateway.store.engine import reading
 from gateway.store.erasure import Step
+from gateway.store.keyring import payload_keys
 from gateway.store.ledger import LogUnavailable
-from gateway.store.pseudonyms import OBJECT, SUBJECT
+from gateway.store.log import SALT_BYTES
+from gateway.store.pseudonyms import SUBJECT
 from gateway.store.writer import Effect, WriteFailed
 
 WHAT = "audit.erase"
@@ -48,7 +54,7 @@ async def erase(house: House, author: str, given: Mapping[str, Any]) -> Any:
     if sum(args.has(key) for key in ("call", "subject", "before_us")) != 1:
         raise usage("erase one of: a call, a subject, what is older", "say one of them")
     await _on_disk(house)
-    house.upstreams.kept.forget()  # what is erased must not be answered again
+    house.upstreams.kept.forget_all()  # what is erased must not be answered again
     if args.has("call"):
         return await _call(house, author, args)
     if args.has("subject"):
@@ -58,20 +64,35 @@ async def erase(house: House, author: str, given: Mapping[str, Any]) -> Any:
 
 async def _call(house: House, author: str, args: Args) -> Any:
     call_id, note = args.text("call"), args.text("reason", "")
-    if any(permit.call.id == call_id for permit in house.ledger.in_flight.values()):
-        raise _in_flight(f"call {call_id}")
-    subject = house.ledger.pseudonyms.known(OBJECT, f"call/{call_id}")
 
-    def look() -> Step | None:
+    def look() -> tuple[frozenset[str], Step, bool]:
         with reading(house.database) as connection:
-            return erasure.of_call(connection, call_id, subject)
+            calls = erasure.family(connection, call_id)
+            ring = tuple(payload_keys(house.house_keys.folder))
+            made_a_task = any(
+                _is_task(ring, *row) for row in erasure.results_of(connection, call_id)
+            )
+            return calls, erasure.of_calls(connection, calls), made_a_task
 
-    step = await asyncio.to_thread(look)
-    if step is None:
-        raise unknown("call", call_id, "look for it: customhouse audit query since:1h")
+    calls, step, made_a_task = await asyncio.to_thread(look)
+    if not calls:
+        raise await _nothing(house, "call", call_id)
+    under_way = (permit.call for permit in house.ledger.in_flight.values())
+    if any(call.id in calls or call.parent in calls for call in under_way):
+        raise _in_flight(f"call {call_id}")
     if step.leaves:
         await _empty(house, _Order(author, note, subject=f"call/{call_id}"), step.leaves)
-    return _answer(payloads=len(step.leaves), scrubbed=await scrubbed(house))
+    done = _answer(house, payloads=len(step.leaves), scrubbed=await scrubbed(house))
+    return {**done, "made_a_task": made_a_task}
+
+
+def _is_task(ring: Ring, leaf: int, nonce: bytes, sealed: bytes) -> bool:
+    """Whether a result is a task: what its owner asks of that is a later round of the same call."""
+    payload = unsealed(ring, leaf, nonce, sealed) or b""
+    with suppress(ValueError):
+        result = json.loads(payload[SALT_BYTES:])
+        return isinstance(result, dict) and result.get("resultType") == "task"
+    return False
 
 
 async def _older(house: House, author: str, args: Args) -> Any:
@@ -89,6 +110,7 @@ async def _older(house: House, author: str, args: Args) -> Any:
         await _empty(house, order, step.leaves, done, (erasure.clear_effect(done),))
     last = step.next_leaf < 0
     return _answer(
+        house,
         payloads=len(step.leaves),
         next_leaf=step.next_leaf,
         scrubbed=await scrubbed(house) if last else None,
@@ -100,11 +122,33 @@ async def _older(house: House, author: str, args: Args) -> Any:
 
 async def _subject(house: House, author: str, args: Args) -> Any:
     name, first = args.text("subject"), args.whole("from", 0)
-    who = house.ledger.pseudonyms.known(SUBJECT, name)
-    if not who:
-        raise unknown("subject", name, "the log knows nobody of this name, or not any more")
+    who = house.ledger.pseudonyms.known(SUBJECT, name)  # "": it never called, or not any more
     _refuse_surprise(house, name, args)
     end = house.ledger.log.next_leaf
+    step = await _calls_of(house, name, who, first, end) if who else Step(())
+    order = _Order(author, args.text("reason", ""), about=who)
+    if step.leaves:
+        await _empty(house, order, step.leaves)
+    if step.next_leaf >= 0:
+        return _answer(house, payloads=len(step.leaves), next_leaf=step.next_leaf)
+    remains = await remains_of(house, name, who, policies=args.has("policies"))
+    if not who and remains.is_nothing:
+        raise await _nothing(house, "subject", name)
+    await _let_go(house, order, remains)
+    late = await _what_came_meanwhile(house, order, who, end) if who else 0
+    done = _answer(
+        house,
+        payloads=len(step.leaves) + remains.count_of_notes + late,
+        names=remains.count_of_names,
+        policies=len(remains.policies),
+        policies_kept=remains.policies_kept,
+        scrubbed=await scrubbed(house, rows=True, policies=bool(remains.policies)),
+    )
+    return {**done, "stays_revoked": all_tokens(name) in house.identity.keys}
+
+
+async def _calls_of(house: House, name: str, who: str, first: int, end: int) -> Step:
+    """What the calls of *who* left. Raises: OperationRefused: it administered this gateway."""
 
     def look() -> tuple[bool, Step]:
         with reading(house.database) as connection:
@@ -118,21 +162,7 @@ async def _subject(house: House, author: str, args: Args) -> Any:
             "who changed what is what the log is for, so it stays",
             "erase single calls of it: customhouse audit erase call:ID",
         )
-    order = _Order(author, args.text("reason", ""), about=who)
-    if step.leaves:
-        await _empty(house, order, step.leaves)
-    if step.next_leaf >= 0:
-        return _answer(payloads=len(step.leaves), next_leaf=step.next_leaf)
-    remains = await remains_of(house, name, who, policies=args.has("policies"))
-    await _let_go(house, order, remains)
-    late = await _what_came_meanwhile(house, order, who, end)
-    return _answer(
-        payloads=len(step.leaves) + remains.count_of_notes + late,
-        names=remains.count_of_names,
-        policies=len(remains.policies),
-        policies_kept=remains.policies_kept,
-        scrubbed=await scrubbed(house, rows=True, policies=bool(remains.policies)),
-    )
+    return step
 
 
 def _refuse_surprise(house: House, name: str, args: Args) -> None:
@@ -240,7 +270,9 @@ async def _durable(writes: Sequence[asyncio.Future[None]]) -> None:
 
 
 async def _on_disk(house: House) -> None:
-    """What was put so far can be read. Raises: LogUnavailable."""
+    """What was put so far, or would be in a moment, can be read. Raises: LogUnavailable."""
+    if not house.ledger.log.closed:  # a fold that is written later would bring a name back
+        house.ledger.refusals.flush_all(house.ledger.log.stamp())
     try:
         await house.ledger.log.carry_out(())
     except WriteFailed as err:
@@ -249,7 +281,7 @@ async def _on_disk(house: House) -> None:
 
 def _is_calling(house: House, remains: Remains) -> bool:
     holds = house.ledger.counters.purses.open_holds().values()
-    if any(remains.who in hold.accounts for hold in holds):
+    if remains.who and any(remains.who in hold.accounts for hold in holds):
         return True
     permits = house.ledger.in_flight.values()
     return any(remains.name in permit.call.principal.actors for permit in permits)
@@ -263,7 +295,26 @@ def _in_flight(what: str) -> OperationRefused:
     )
 
 
+async def _nothing(house: House, kind: str, name: str) -> OperationRefused:
+    """That there is no such call or subject, once the files are swept: it may have been erased a
+    moment ago, by a process that was killed before it could."""
+    of_subjects = kind == "subject"
+    if not await scrubbed(house, rows=of_subjects, policies=of_subjects):
+        return conflict(
+            f"the log knows no {kind} {name!a:.80}, and its files may",
+            "somebody is reading the database as it was, so older states of it have to stay",
+            "repeat the command when nobody reads it any more",
+        )
+    old = reopening.set_aside(house.config.data_dir)
+    if old:
+        return unknown(kind, name, f"what is in {', '.join(old)} is not erased: delete the files")
+    if of_subjects:
+        return unknown(kind, name, "the log knows nobody of this name, or not any more")
+    return unknown(kind, name, "look for it: customhouse audit query since:1h")
+
+
 def _answer(
+    house: House,
     *,
     payloads: int,
     next_leaf: int = -1,
@@ -279,4 +330,5 @@ def _answer(
         "policies_kept": policies_kept,
         "next": next_leaf,
         "scrubbed": scrubbed,
+        "set_aside": reopening.set_aside(house.config.data_dir),
     }

@@ -30,7 +30,9 @@ def lock_of(house: Reading) -> Lock:
             definitions[server][f"{kind}/{name}"] = Locked(pin.approved_digest, who, day)
     return Lock(
         {
-            name: LockedServer(artifact_shown(server), artifact_digest(server), definitions[name])
+            name: LockedServer(
+                artifact_shown(server), artifact_digest(server, house.config), definitions[name]
+            )
             for name, server in house.servers.items()
             if definitions[name]
         }

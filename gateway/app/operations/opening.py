@@ -71,7 +71,7 @@ def open_payload(trail: Trail, ring: Ring, entry: entries.Entry) -> Opened | Non
     stored = trail.payload(entry.i)
     if stored is None:
         return Opened(entry.i, of, problem="not kept: too large, erased, or past its time")
-    payload = _unsealed(ring, entry.i, *stored)
+    payload = unsealed(ring, entry.i, *stored)
     if payload is None:
         return Opened(entry.i, of, problem="sealed with another key, or altered")
     if hashlib.sha256(payload).hexdigest() != commitment:
@@ -79,7 +79,7 @@ def open_payload(trail: Trail, ring: Ring, entry: entries.Entry) -> Opened | Non
     return Opened(entry.i, of, payload[SALT_BYTES:])
 
 
-def _unsealed(ring: Ring, leaf: int, nonce: bytes, sealed: bytes) -> bytes | None:
+def unsealed(ring: Ring, leaf: int, nonce: bytes, sealed: bytes) -> bytes | None:
     """The seal itself says which key it is: all others fail."""
     for key in ring:
         with suppress(InvalidTag):

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.app.house import House
 from gateway.app.operations.entering import conflict
+from gateway.app.operations.opening import Ring, unsealed
+from gateway.domain.revocation import all_tokens
 from gateway.policy.files import unbundle
 from gateway.store import erasure
 from gateway.store.backing import keep
 from gateway.store.engine import reading
 from gateway.store.erasure import Row
+from gateway.store.keyring import payload_keys
 from gateway.store.ledger import LogUnavailable
+from gateway.store.log import SALT_BYTES
 from gateway.store.pseudonyms import CREDENTIAL, OBJECT, SUBJECT
 from gateway.store.writer import Effect, WriteFailed
 
 TOGETHER = 200  # rows of keys that one entry stands behind
 TRIES, PAUSE_S = 20, 0.25  # for the write-ahead log, while somebody reads an older state
+# Changes whose notes name subjects: what was looked for, and whose tokens were revoked.
+_NAMING = ("audit.payload_read", "token.revoke")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +41,15 @@ class Part:
 @dataclass(frozen=True, slots=True)
 class Remains:
     name: str
-    who: str  # its pseudonym
+    who: str  # its pseudonym; "" when it never called, or was erased before
     parts: tuple[Part, ...]
     dead_keys: tuple[str, ...]
     policies: tuple[str, ...] = ()  # versions that go
     policies_kept: int = 0  # versions that name it and stay
+
+    @property
+    def is_nothing(self) -> bool:
+        return not any(part.names or part.effects or part.notes for part in self.parts)
 
     @property
     def count_of_names(self) -> int:
@@ -65,6 +76,7 @@ async def remains_of(house: House, name: str, who: str, *, policies: bool) -> Re
         for pseudonym in (
             pseudonyms.known(OBJECT, f"agent/{name}"),
             *(pseudonyms.known(OBJECT, f"key/{key}") for key in _key_ids(house, name)),
+            pseudonyms.known(OBJECT, f"key/{all_tokens(name)}"),
         )
         if pseudonym
     ]
@@ -133,9 +145,36 @@ def _read(house: House, name: str, who: str, about: Sequence[str]) -> _Rows:
         return _Rows(
             agents,
             keys,
-            notes=erasure.notes_about(connection, who, about).leaves,
+            notes=_notes(connection, house, name, erasure.notes_about(connection, who, about)),
             policies=[v for v, raw in erasure.policies(connection) if _names_it(raw, name)],
         )
+
+
+def _notes(
+    connection: sqlite3.Connection, house: House, name: str, about: erasure.Step
+) -> tuple[int, ...]:
+    """The leaves of notes *about* the subject, and of those that name it."""
+    ring, names = tuple(payload_keys(house.house_keys.folder)), _whole_word(name)
+    found = set(about.leaves)
+    for leaf, nonce, sealed in erasure.notes_of(connection, _NAMING):
+        if names.search(_opened(ring, leaf, nonce, sealed)):
+            found.add(leaf)
+    return tuple(sorted(found))
+
+
+def _opened(ring: Ring, leaf: int, nonce: bytes, sealed: bytes) -> str:
+    payload = unsealed(ring, leaf, nonce, sealed) or b""
+    return payload[SALT_BYTES:].decode("utf-8", "replace")
+
+
+def _whole_word(name: str) -> re.Pattern[str]:
+    """*name*, and what it is at its issuer, where neither is a part of another name.
+
+    corp/alice: `agent:corp/alice`, and `alice has left`; neither corp/alice.b nor partner/alice.
+    """
+    alone = name.partition("/")[2]
+    either = "|".join(re.escape(one) for one in (name, alone) if one)
+    return re.compile(rf"(?<![\w/])(?<!\w[.@-])(?:{either})(?![\w/])(?![.@-]\w)", re.IGNORECASE)
 
 
 def _names_it(bundle: bytes, name: str) -> bool:
@@ -152,11 +191,11 @@ def _own_names(
     house: House, name: str, kept: Sequence[Row], parts: Sequence[Part]
 ) -> tuple[str, ...]:
     of_names = house.ledger.pseudonyms.of_names
-    credentials = (f"{name}#", f"config:{name}:")
     found = [
         *of_names(SUBJECT, name.__eq__),
         *of_names(OBJECT, f"agent/{name}".__eq__),
-        *of_names(CREDENTIAL, lambda known: known.startswith(credentials)),
+        *of_names(CREDENTIAL, name.__eq__),  # of a token that says no other client
+        *of_names(CREDENTIAL, lambda known: known.startswith(f"config:{name}:")),
         *_names_of_keys(house, [str(row[0]) for row in kept]),
     ]
     gone = {pseudonym for part in parts for pseudonym in part.names}

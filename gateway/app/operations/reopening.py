@@ -28,6 +28,7 @@ from gateway.store.pseudonyms import Pseudonyms
 from gateway.store.recovery import LogShortened
 from gateway.store.reopening import Lost, NothingKnown
 from gateway.store.trail import NoLog
+from gateway.store.withdrawals import everybodys_tokens
 from gateway.store.writer import Writer
 
 # What keeps the house closed, and would for ever.
@@ -80,6 +81,8 @@ async def reopen(config: Config, author: str, reason: str) -> dict[str, Any]:
         "from": None if lost is None else {"log": lost.last.log, "size": lost.last.size},
         "aside": aside,
         "left_behind": {} if lost is None else lost.left_behind,
+        "withdrawn": {} if lost is None else lost.withdrawn.counts,
+        "unread": [] if lost is None else list(lost.withdrawn.unread),
     }
 
 
@@ -88,7 +91,8 @@ def _loss(config: Config) -> tuple[str, Lost | None]:
         return "it was begun before, and not finished", None
     why = _why_closed(config)
     try:
-        return why, reopening.examine(config.data_dir, config.keys_dir, _own_vkeys(config))
+        own = _own_vkeys(config)
+        return why, reopening.examine(config.data_dir, config.keys_dir, own, wall_us())
     except NothingKnown as err:
         raise OperationRefused(
             f"nobody can say which log this was: {err}",
@@ -124,7 +128,7 @@ def _own_vkeys(config: Config) -> list[Vkey]:
 
 
 async def _write(config: Config, lost: Lost, author: str, reason: str) -> None:
-    """The new log: an open that names the old one, who did it, and a close."""
+    """The new log: an open that names the old one, who did it, what stays withdrawn, and a close."""
     path = await asyncio.to_thread(_prepared, config)
     house_keys = keys.load_or_create(config.keys_dir, log_is_empty=True)
     log_id = secrets.token_hex(16)
@@ -139,6 +143,20 @@ async def _write(config: Config, lost: Lost, author: str, reason: str) -> None:
     try:
         await log.put(opened)
         await put_change(log, pseudonyms, "log.reopen", author, prior=lost.last.root, note=reason)
+        await asyncio.gather(
+            *(
+                put_change(
+                    log,
+                    pseudonyms,
+                    withdrawal.what,
+                    author,
+                    subject=withdrawal.subject,
+                    note=f"taken over from log {lost.last.log}",
+                    effects=(withdrawal.effect,),
+                )
+                for withdrawal in (everybodys_tokens(log.stamp()), *lost.withdrawn.all)
+            )
+        )
         await log.put(entries.Close(i=log.next_leaf, t=log.stamp()))
     finally:
         await asyncio.to_thread(writer.stop)

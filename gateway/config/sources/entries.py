@@ -147,8 +147,8 @@ class Entry:
             text = str(value).lower() if isinstance(value, bool) else str(value)
             env[str(key)] = self.dialect.setting(str(key), text, self.findings)
         for item in forwarded if isinstance(forwarded, list) else ():
-            key = item.get("name") if isinstance(item, dict) else item
-            env[str(key)] = f"env:{key}"
+            key = str(item.get("name") if isinstance(item, dict) else item)
+            env[key] = self.dialect.setting(key, f"${{{key}}}", self.findings)
         if env:
             self.table["env"] = env
         if self.take("envFile") is not None:
@@ -186,7 +186,7 @@ class Entry:
             )
         variable = self.take("bearer_token_env_var")
         if isinstance(variable, str):
-            self.table["auth"] = f"env:{variable}"
+            self._token_from(Variable(variable[:60]))
         if self.members.get("bearer_token") is not None:
             self._literal_token()
         for header, value in self._headers():
@@ -215,11 +215,12 @@ class Entry:
             return
         match self.dialect.parts(token.strip()):
             case [Variable(known=True) as one]:
-                self.table["auth"] = f"env:{one.name}"
-                if one.asked:
-                    self.findings.note(f"the client asks for its token; set {one.name}")
+                self._token_from(one)
             case _:
                 self._literal_token()
+
+    def _token_from(self, one: Variable) -> None:
+        self.table["auth"] = self.dialect.referred("its token", one, self.findings)
 
     def _literal_token(self) -> None:
         name = self.dialect.variable_for("TOKEN")

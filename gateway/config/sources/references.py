@@ -1,10 +1,13 @@
 """Values of other people's files: secrets become references, and are told; nothing is looked up.
 
-"${GITHUB_TOKEN}", "${env:GITHUB_TOKEN}"   env:GITHUB_TOKEN
-"ghp_16C7e42F292c6912E7710c838347Ae178B4a"  env:GITHUB_TOKEN, and the person is told to set it
-"${input:gh-token}"                        env:GH_TOKEN, the same
+"${GITHUB_TOKEN}", "${env:GITHUB_TOKEN}"   env:UPSTREAM_GITHUB_TOKEN, and a person is told to set it
+"ghp_16C7e42F292c6912E7710c838347Ae178B4a"  the same
+"${input:gh-token}"                        env:UPSTREAM_GITHUB_GH_TOKEN, the same
 "${workspaceFolder}/docs"                  /home/me/work/docs
 "debug"                                    debug
+
+Whoever wrote the file chose names of variables, and where their values are sent. Those that the
+gateway has are its own secrets, so no name is taken over: all begin with UPSTREAM_ and the server.
 """
 
 from __future__ import annotations
@@ -16,15 +19,19 @@ from urllib.parse import urlsplit
 
 from gateway.config.secrets import is_reference
 from gateway.config.sources.candidate import Findings, Ground
+from gateway.config.sources.loaders import CHOOSES_CODE, chooses_code
 
+OWN_VARIABLES = "UPSTREAM_"
 _PLACEHOLDER = re.compile(r"\$\{([^{}]*)\}|\$([A-Za-z_][A-Za-z0-9_]*)")
 _VARIABLE = re.compile(r"(?:env:)?([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
 _SECRET_WORDS = frozenset(
     {"token", "secret", "password", "passwd", "passphrase", "pwd", "pass", "key", "apikey"}
     | {"credential", "credentials", "auth", "authorization", "pat", "cert", "cookie", "session"}
     | {"dsn", "salt", "signature", "webhook", "bearer", "jwt"}
+    | {"pin", "otp", "totp", "mnemonic", "hmac"}
 )
-_SECRET_ENDS = ("token", "secret", "password", "key", "credentials")
+_SECRET_BEGINS = ("pass",)
+_SECRET_ENDS = ("token", "secret", "password", "key", "credentials", "pass", "passwd", "pwd", "pw")
 _WORD_EDGE = re.compile(r"[^A-Za-z0-9]+|(?<=[a-z0-9])(?=[A-Z])")
 # What a value looks like that everybody may read. All else is taken for a secret.
 _PLAIN = re.compile(
@@ -35,6 +42,10 @@ _PLAIN = re.compile(
 _PATH = re.compile(r"(?:~?/|\.\.?/|[A-Za-z]:\\)[^\0?#]{0,255}|\.")
 _LONG = re.compile(r"[A-Za-z0-9_+=-]{20,}")
 _SWITCH = re.compile(r"[A-Za-z](?=[0-9])|[0-9](?=[A-Za-z])")
+_MIXED = 3  # switches between letters and digits in one word, more than names of things have
+_LETTERS = re.compile(r"[A-Za-z]{24,}")
+# What follows -p: a password, not a port, a path, a package or a version.
+_AFTER_P = re.compile(r"(?!py)(?=.*[A-Za-z])(?=.*[0-9])[A-Za-z0-9!#$%^&*+_-]{6,}")
 _TOKEN_SHAPED = re.compile(
     r"(gh[oprsu]_|github_pat_|glpat-|sk-|sk_|rk_|xox[abeprs]-|AKIA|ASIA|AIza|ya29\.|eyJ|hf_|npm_|pypi-"
     r"|dop_v1_|shpat_|SG\.|lin_api_|ntn_|secret_|figd_)[A-Za-z0-9_.-]{8,}"
@@ -85,21 +96,25 @@ class Dialect:
         if inside in known or inside == "pathSeparator":
             return known.get(inside, "/")
         if inside.startswith("input:"):
-            return Variable(self.variable_for(inside.removeprefix("input:")), asked=True)
+            return Variable(inside.removeprefix("input:")[:40], asked=True)
         named = _VARIABLE.fullmatch(inside)
         return Variable(named[1], named[2]) if named else Variable(inside[:40], known=False)
 
     def variable_for(self, key: str) -> str:
-        """The name of the variable for the secret *key* of this server, and of no other one."""
-        own = re.sub(r"[^A-Z0-9]+", "_", self.server.upper())
+        """The name of the variable for the secret *key* of this server, and of nothing else.
+
+        Not *key* itself, and not with the server's name alone before it: the file chose both, and
+        could have called the server openai.
+        """
+        own = re.sub(r"[^A-Z0-9]+", "_", self.server.upper()).strip("_")
         name = re.sub(r"[^A-Z0-9]+", "_", key.upper()).strip("_") or "SECRET"
-        first = own.partition("_")[0]
-        whole = name if name.startswith(f"{first}_") else f"{own}_{name}"
-        return whole if whole[0].isalpha() else f"S_{whole}"
+        return f"{OWN_VARIABLES}{own}_{name.removeprefix(f'{own}_')}"
 
     def setting(self, key: str, text: str, findings: Findings) -> str:
         """The value of the environment variable *key*, or the reference that takes its place."""
         parts = self.parts(text)
+        if chooses_code(key):
+            findings.note(CHOOSES_CODE.format(key))
         match parts:
             case [Variable() as one]:
                 return self._variable(key, one, findings)
@@ -133,15 +148,23 @@ class Dialect:
         if one.default is not None and is_plain(one.default) and not is_secret_name(key):
             findings.note(f"{key}: {one.name} is not looked up; its default was taken")
             return one.default
-        if one.asked:
-            findings.note(f"{key}: the client asks for it; set {one.name} for the gateway")
-        return f"env:{one.name}"
+        return self.referred(key, one, findings)
+
+    def referred(self, key: str, one: Variable, findings: Findings) -> str:
+        """The reference in the place of what the client looks up for *key*, and it is told."""
+        name = self.variable_for(one.name)
+        whence = "asks for it" if one.asked else f"takes it from {one.name}"
+        findings.note(f"{key}: the client {whence}; set {name} for the gateway")
+        return f"env:{name}"
 
 
 def is_secret_name(name: str) -> bool:
     """Whether what goes by *name* is probably a secret."""
     words = {word.lower() for word in _WORD_EDGE.split(name)}
-    return not words.isdisjoint(_SECRET_WORDS) or name.lower().endswith(_SECRET_ENDS)
+    return any(
+        word in _SECRET_WORDS or word.startswith(_SECRET_BEGINS) or word.endswith(_SECRET_ENDS)
+        for word in {*words, name.lower()}
+    )
 
 
 def is_plain(value: str) -> bool:
@@ -149,7 +172,7 @@ def is_plain(value: str) -> bool:
     if is_reference(value) or _TOKEN_SHAPED.search(value) or not value.isprintable():
         return False  # a text that reads like a reference would become one
     if _PLAIN.fullmatch(value):
-        return not _LONG.search(value)
+        return not _LONG.search(value) and len(_SWITCH.findall(value)) < _MIXED
     if value.startswith(("http://", "https://")):
         return is_plain_url(value)
     return bool(_PATH.fullmatch(value)) and not _is_random(value)
@@ -164,7 +187,7 @@ def secret_argument(words: list[str]) -> int:
         after_flag = after_flag and not before.startswith("--no-")
         if after_flag and word and not word.startswith(("-", "$")):
             return place
-        if _is_secret_word(word):
+        if _is_secret_word(word) or (before == "-p" and _AFTER_P.fullmatch(word)):
             return place
     return -1
 
@@ -177,6 +200,8 @@ def _is_secret_word(word: str) -> bool:
     assigned = _ASSIGNED.fullmatch(word)
     if assigned and "://" not in word and is_secret_name(assigned[1]):
         return not assigned[2].startswith(("$", "env:"))
+    if word.startswith(("http://", "https://")):
+        return _has_key(word.partition("://")[2].partition("?")[0].partition("/")[2])
     return bool(_LONG.fullmatch(word)) and _is_random(word)
 
 
@@ -195,13 +220,21 @@ def _is_random(text: str) -> bool:
     )
 
 
+def _has_key(path: str) -> bool:
+    """Whether a part of a URL's *path* is one that only its owner is meant to know."""
+    return _is_random(path) or any(
+        (len(part) >= 8 and len(_SWITCH.findall(part)) >= _MIXED) or _LETTERS.fullmatch(part)
+        for part in path.split("/")
+    )
+
+
 def is_plain_url(url: str) -> bool:
     """Whether *url* may be stored and shown: no part of it looks like a secret."""
     try:
         parts = urlsplit(url)
     except ValueError:
         return False
-    if "@" in parts.netloc or parts.fragment or _is_random(parts.path):
+    if "@" in parts.netloc or parts.fragment or _has_key(parts.path):
         return False
     pairs = [pair.partition("=") for pair in parts.query.split("&") if pair]
     return all(is_plain(value) and not is_secret_name(key) for key, _, value in pairs)

@@ -17,6 +17,7 @@ from typing import Any
 
 from gateway.config.sources.candidate import Candidate, Findings, Ground, fit_name
 from gateway.config.sources.entries import finished
+from gateway.config.sources.loaders import CHOOSES_CODE, chooses_code
 from gateway.config.sources.references import (
     Dialect,
     is_plain,
@@ -140,6 +141,8 @@ class Way:
             value = variable.get("value", variable.get("default"))
             text = self._filled(str(value), variable) if value is not None else None
             secret = bool(variable.get("isSecret")) or is_secret_name(key)
+            if text is not None and chooses_code(key):
+                self.findings.note(CHOOSES_CODE.format(key))
             if text is not None and not secret and is_plain(text):
                 env[key] = text
             elif secret or variable.get("isRequired") or value is not None:

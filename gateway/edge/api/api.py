@@ -231,7 +231,7 @@ class Api:
     def _still(self, let: _Let) -> bool:
         """Whether the asker may still do it, and as far: a change may wait its turn for a while."""
         house, who = self._house, let.call.principal
-        if not house.identity.is_live(who.credential, house.clock()):
+        if not house.identity.is_live(who, house.clock()):
             return False
         if house.policies.decide(let.call).verdict is not Verdict.ALLOW:
             return False

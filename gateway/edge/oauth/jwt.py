@@ -20,7 +20,14 @@ LEEWAY_S = 5  # for clocks that are ahead of ours; none for the end of a token
 MAX_AUDIENCES = 32
 _SHAPE = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.[A-Za-z0-9_-]+")
 # What an access token may say it is. Not a logout, not a proof of possession, not an assertion.
-_TYPES = frozenset({"jwt", "at+jwt", "application/at+jwt"})
+_UNTYPED = "jwt"
+_TYPES = frozenset({_UNTYPED, "at+jwt", "application/at+jwt"})
+# Where issuers that do not write the type say in a claim what it is, and what they say of access
+# tokens. ID tokens, and those that only the issuer may be shown, are signed with the same keys.
+_USE_CLAIMS = ("token_use", "token_type", "typ")
+_USES = _TYPES | {"access", "access_token", "bearer"}
+# Of OpenID Connect Core s2 and s3.3.2.11.
+_ID_CLAIMS = frozenset({"nonce", "at_hash", "c_hash", "s_hash"})
 
 
 class Said(NamedTuple):
@@ -61,9 +68,20 @@ def check_header(said: Said, issuer: Issuer) -> None:
     type_ = said.header.get("typ", "JWT")
     if not isinstance(type_, str) or type_.lower() not in _TYPES:
         raise NotGood("it is a JWT of another type than access tokens are")
+    _check_use(said.claims, is_typed=type_.lower() != _UNTYPED)
     # Without a proof that its owner sent it, such a token is a stolen one (RFC 9449, RFC 8705).
     if "cnf" in said.claims:
         raise NotGood("it is bound to a key of its owner, which is not checked here")
+
+
+def _check_use(claims: Mapping[str, Any], *, is_typed: bool) -> None:
+    """Raises: NotGood: it can be seen that it was not made to be shown here."""
+    uses = [claims[name] for name in _USE_CLAIMS if name in claims]
+    if not all(isinstance(use, str) and use.lower() in _USES for use in uses):
+        raise NotGood("it says that it is for another use than access")
+    # Some issuers put the nonce into access tokens too, which then say what they are.
+    if not (is_typed or uses) and not _ID_CLAIMS.isdisjoint(claims):
+        raise NotGood("it has the claims of an ID token")
 
 
 def check_times(claims: Mapping[str, Any], now_us: int) -> Times:

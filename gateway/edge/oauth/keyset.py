@@ -22,20 +22,25 @@ class SigningKey:
     id: str  # its kid; "" when it has none
     algorithms: frozenset[str]
     key: Key
+    thumbprint: str  # RFC 7638
 
 
 @dataclass(frozen=True, slots=True)
 class KeySet:
     keys: tuple[SigningKey, ...]
 
-    def find(self, key_id: str | None, algorithm: str) -> Key | None:
+    def find(self, key_id: str | None, algorithm: str) -> SigningKey | None:
         """The one key that can have signed so; None when there is none, or when several could."""
         fitting = [
-            one.key
+            one
             for one in self.keys
             if algorithm in one.algorithms and (key_id is None or one.id == key_id)
         ]
         return fitting[0] if len(fitting) == 1 else None
+
+    def holds(self, thumbprint: str) -> bool:
+        """Whether a key is still in it that was once."""
+        return any(one.thumbprint == thumbprint for one in self.keys)
 
 
 def read_key_set(raw: bytes) -> KeySet:
@@ -77,7 +82,7 @@ def _usable(said: Any) -> Iterator[SigningKey]:
         key = JWKRegistry.import_key(cast("dict[str, str | list[str]]", said))
     except (JoseError, ValueError, TypeError, KeyError):
         return
-    yield SigningKey(key_id, frozenset(algorithms), key)
+    yield SigningKey(key_id, frozenset(algorithms), key, key.thumbprint())
 
 
 def _modulus_bits(said: dict[str, Any]) -> int:

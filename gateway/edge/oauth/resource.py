@@ -138,9 +138,10 @@ class _Credentials:
             return self.tokens.authenticate(token, self.resource, now_us)
         return principal
 
-    def is_live(self, credential: str, now_us: int) -> bool:
-        of_token = "#" in credential
-        return (self.tokens if of_token else self.keys).is_live(credential, now_us)
+    def is_live(self, principal: Principal, now_us: int) -> bool:
+        if principal.token is not None:
+            return self.tokens.is_live(principal.token, now_us)
+        return self.keys.is_live(principal, now_us)
 
 
 def _is_plain(endpoint: Endpoint) -> bool:

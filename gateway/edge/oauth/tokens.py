@@ -6,25 +6,23 @@ endpoint says nothing of another.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
 import structlog
 
-from gateway.domain.model import Principal
-from gateway.domain.revocation import all_tokens, one_token
+from gateway.domain.model import Principal, Token
+from gateway.domain.revocation import EVERYBODYS, all_tokens, one_token
 from gateway.edge.authn import KeyUnknown
 from gateway.edge.oauth import jwt
 from gateway.edge.oauth.issuer import MAX_NAME_CHARS, Issuer, NotGood
 from gateway.edge.oauth.keyset import KeySet, read_key_set
+from gateway.edge.oauth.proved import Proved, Remembered
 
-TRUSTED_US = 60_000_000  # before the signature of a token is checked again
 # How long keys serve that cannot be fetched again. An issuer that is away for so long has not
 # issued anything that would still be good.
 MAX_KEYS_AGE_US = 3_600_000_000
-MAX_TOKENS = 10_000
 _TELL_EVERY_US = 10_000_000
 _LEEWAY_US = jwt.LEEWAY_S * 1_000_000
 _EVERYWHERE = ""  # the profile of a token that is good at every endpoint
@@ -41,20 +39,6 @@ class Keys:
     fetched_us: int
 
 
-@dataclass(frozen=True, slots=True)
-class Proved:
-    """A token that was believed, and all that must still hold when it comes again."""
-
-    principal: Principal
-    issuer: str
-    keys: KeySet
-    proved_us: int
-    ends_us: int
-    issued_us: int
-    id: str  # under which it alone can be revoked; "" when it has none
-    names: tuple[str, ...]  # under which all that somebody has can be
-
-
 class Tokens:
     """The tokens of every issuer. In memory, and bounded; used from the thread of the event loop."""
 
@@ -66,7 +50,7 @@ class Tokens:
         self._resource = resource
         self._revoked_us = revoked_us
         self._keys: dict[str, Keys] = {}
-        self._proved: OrderedDict[tuple[bytes, str], Proved] = OrderedDict()
+        self._proved = Remembered()
         self._told_us: dict[str, int] = {}
 
     def take_keys(self, issuer: str, raw: bytes, now_us: int) -> bool:
@@ -88,39 +72,40 @@ class Tokens:
         """
         mark = sha256(token.encode()).digest()
         for profile in (_EVERYWHERE, resource):
-            known = self._proved.get((mark, profile))
-            if known is not None and self._is_fresh(known, now_us):
-                return known.principal if self._is_good(known, now_us) else None
+            known = self._proved.find((mark, profile), now_us)
+            if known is not None and self._is_current(known):
+                return known.principal if self._is_good(known.token, now_us) else None
         try:
             return self._prove(token, mark, resource, now_us)
         except NotGood as err:
             self._tell(str(err), now_us)
             return None
 
-    def is_live(self, credential: str, now_us: int) -> bool:
-        """Whether a request that was let in with the token of that name may go on."""
-        mark, _, profile = credential.rpartition("#")[2].partition(" ")
-        known = self._proved.get((bytes.fromhex(mark), profile))
-        return known is not None and self._is_good(known, now_us)
+    def is_live(self, token: Token, now_us: int) -> bool:
+        """Whether a request that was let in with *token* may go on.
 
-    def _is_fresh(self, known: Proved, now_us: int) -> bool:
-        held = self._keys.get(known.issuer)
-        proved_lately = 0 <= now_us - known.proved_us < TRUSTED_US
-        return proved_lately and held is not None and held.set is known.keys
+        What is remembered of tokens has no say in it: others fill that, too.
+        """
+        held = self._keys.get(token.issuer)
+        return held is not None and held.set.holds(token.key) and self._is_good(token, now_us)
 
-    def _is_good(self, known: Proved, now_us: int) -> bool:
+    def _is_current(self, known: Proved) -> bool:
+        held = self._keys.get(known.token.issuer)
+        return held is not None and held.set is known.keys
+
+    def _is_good(self, token: Token, now_us: int) -> bool:
         """It has not ended, and was not revoked; asked every time, however lately it was proved."""
-        if now_us >= known.ends_us or (known.id and self._revoked_us(known.id)):
+        if now_us >= token.ends_us or (token.id and self._revoked_us(token.id)):
             return False
-        for name in known.names:
+        for name in token.names:
             revoked_us = self._revoked_us(name)
-            if revoked_us and known.issued_us <= revoked_us + _LEEWAY_US:
+            if revoked_us and token.issued_us <= revoked_us + _LEEWAY_US:
                 return False
         return True
 
-    def _prove(self, token: str, mark: bytes, resource: str, now_us: int) -> Principal | None:
+    def _prove(self, raw: str, mark: bytes, resource: str, now_us: int) -> Principal | None:
         """What costs least is looked at first; the signature comes last. Raises: NotGood, KeyUnknown."""
-        said = jwt.read(token)
+        said = jwt.read(raw)
         url = said.claims.get("iss")
         issuer = self._issuers.get(url) if isinstance(url, str) else None
         if issuer is None:
@@ -134,19 +119,18 @@ class Tokens:
         if key is None:
             self._tell("its key is not known", now_us)
             raise KeyUnknown(issuer.name)
-        jwt.check_signature(token, said, key)
-        proved = Proved(
-            principal,
+        jwt.check_signature(raw, said, key.key)
+        token = Token(
             issuer.name,
-            keys,
-            now_us,
+            key.thumbprint,
             int(times.ends_s * 1e6),
             int(times.issued_s * 1e6),
             _id(said, issuer),
-            tuple(map(all_tokens, (principal.subject, *principal.actors))),
+            (EVERYBODYS, *map(all_tokens, (principal.subject, *principal.actors))),
         )
-        self._keep((mark, profile), proved)
-        return principal if self._is_good(proved, now_us) else None
+        principal = replace(principal, token=token)
+        self._proved.keep((mark, profile), Proved(principal, token, keys, now_us))
+        return principal if self._is_good(token, now_us) else None
 
     def _profile(self, named: tuple[str, ...], issuer: Issuer, resource: str) -> str:
         """Where the token is good: everywhere, or at the endpoint it was made for."""
@@ -161,12 +145,6 @@ class Tokens:
         if held is None or now_us - held.fetched_us > MAX_KEYS_AGE_US:
             raise KeyUnknown(issuer.name)
         return held.set
-
-    def _keep(self, key: tuple[bytes, str], proved: Proved) -> None:
-        self._proved[key] = proved
-        self._proved.move_to_end(key)
-        while len(self._proved) > MAX_TOKENS:
-            self._proved.popitem(last=False)
 
     def _tell(self, why: str, now_us: int) -> None:
         """Log a reason once in a while, and nothing of the token: strangers may send what they like."""

@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
+from gateway.upstream.listing import MAX_LISTING_BYTES
 from gateway.upstream.openapi.binding import (
     META_KEY,
     Binding,
@@ -23,7 +24,7 @@ from gateway.upstream.openapi.binding import (
 )
 from gateway.upstream.openapi.document import BadDocument
 from gateway.upstream.openapi.parts import Parts, Unusable
-from gateway.upstream.openapi.schema import BadReference, References, Translation
+from gateway.upstream.openapi.schema import BadReference, References, Room, Translation
 
 MAX_OPERATIONS = 2_000
 _MAX_DESCRIPTION = 4_000
@@ -67,7 +68,7 @@ class Api:
 def read_api(document: Mapping[str, Any], *, writes: bool) -> Api:
     """What *document* offers; without *writes* only what it says is reading.
 
-    Raises: BadDocument: it is not OpenAPI 3.0 or 3.1.
+    Raises: BadDocument: it is not OpenAPI 3.0 or 3.1, or its tools would be too many or too large.
     """
     version = document.get("openapi")
     # Without quotes, 3.1 is a number in YAML.
@@ -90,6 +91,9 @@ class _Reader:
     references: References
     writes: bool
     names: set[str] = field(default_factory=set)
+    # Two, because a schema is known to be too large before it is written out.
+    schemas: Room = field(default_factory=lambda: Room(MAX_LISTING_BYTES))
+    definitions: Room = field(default_factory=lambda: Room(MAX_LISTING_BYTES))
 
     def operations(self) -> Iterator[Operation]:
         paths = self.document.get("paths")
@@ -103,7 +107,9 @@ class _Reader:
                 count += 1
                 if count > MAX_OPERATIONS:
                     raise BadDocument(f"it has more than {MAX_OPERATIONS} operations")
-                yield self._operation(method, str(path), item, operation)
+                found = self._operation(method, str(path), item, operation)
+                self.definitions.take(len(found.definition))
+                yield found
 
     def _followed(self, raw: Any) -> Mapping[str, Any]:
         try:
@@ -167,7 +173,9 @@ class _Reader:
         operation: Mapping[str, Any],
         credential_header: str,
     ) -> Parts:
-        parts = Parts(self.references, Translation(self.references), credential_header)
+        parts = Parts(
+            self.references, Translation(self.references, self.schemas), credential_header
+        )
         parameters = list(self._parameters(item, operation))
         _check_path(path, parameters)
         for parameter in parameters:

@@ -16,11 +16,16 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
+import msgspec
+
+from gateway.upstream.openapi.document import BadDocument
+
 MAX_SCHEMA_DEPTH = 12
 MAX_SCHEMAS = 1_000  # of one operation
 MAX_ENUM = 500
 _MAX_TEXT = 2_000
 _MAX_HOPS = 20
+_NODE_BYTES = 64  # each schema counts as so many more: what {} takes in memory
 _MAX_PATTERN = 200
 
 _NUMBERS = frozenset({"minimum", "maximum", "multipleOf", "exclusiveMinimum", "exclusiveMaximum"})
@@ -77,25 +82,48 @@ class References:
 
 
 @dataclass(slots=True)
+class Room:
+    """How many bytes the tools of one document may still have: what many refer to counts each time."""
+
+    most_bytes: int
+    left_bytes: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.left_bytes = self.most_bytes
+
+    def take(self, n_bytes: int) -> None:
+        """Raises: BadDocument: it would be more than anybody takes in."""
+        self.left_bytes -= n_bytes
+        if self.left_bytes < 0:
+            raise BadDocument(f"its tools would hold more than {self.most_bytes} bytes")
+
+
+@dataclass(slots=True)
 class Translation:
     """The schemas of one operation; they share one allowance."""
 
     references: References
+    room: Room  # of the whole document
     left: int = field(default=MAX_SCHEMAS)
 
     def of(self, raw: Any) -> Schema:
-        """*raw* as a schema of its own. Raises: BadReference."""
+        """*raw* as a schema of its own. Raises: BadReference, BadDocument."""
         return self._schema(raw, 0, frozenset())
 
     def _schema(self, raw: Any, depth: int, inside: frozenset[str]) -> Schema:
         value, refs = self.references.follow(raw)
-        if not isinstance(value, dict):
-            return {}  # true, or nothing that says anything
         self.left -= 1
+        if not isinstance(value, dict):
+            self.room.take(_NODE_BYTES)
+            return {}  # true, or nothing that says anything
+        self.room.take(_NODE_BYTES + len(value))
         if depth > MAX_SCHEMA_DEPTH or self.left < 0 or not inside.isdisjoint(refs):
             return _permissive(value)
         inside |= frozenset(refs)
         schema = _own_keywords(value)
+        # Before what is below it. A value is one in memory, however often it is referred to, and
+        # many when it is written out.
+        self.room.take(len(msgspec.json.encode(schema)))
         for keyword in _LISTS:
             parts = value.get(keyword)
             if isinstance(parts, list) and parts:
@@ -117,6 +145,7 @@ class Translation:
             return
         kept: Schema = {}
         for name, part in properties.items():
+            self.room.take(len(name) + 1)
             meant, _ = self.references.follow(part)
             if isinstance(meant, dict) and meant.get("readOnly") is True:
                 continue  # it comes in answers only
@@ -126,9 +155,9 @@ class Translation:
             schema.pop("additionalProperties", None)  # it would refuse what these allow
         required = value.get("required")
         if isinstance(required, list):
-            schema["required"] = [
-                name for name in required if isinstance(name, str) and name in kept
-            ]
+            named = dict.fromkeys(name for name in required if isinstance(name, str))
+            schema["required"] = [name for name in named if name in kept]
+            self.room.take(len(required) + sum(map(len, schema["required"])))
 
 
 def _own_keywords(value: Mapping[str, Any]) -> Schema:
