@@ -63,8 +63,10 @@ class Standing:
 
     @property
     def rolled_back(self) -> bool:
-        """It was gone back, and nothing was applied since."""
-        return self.decided is not None and self.decided.what == ROLLBACK
+        """It was gone back, by one person or two, and nothing was applied since."""
+        if self.decided is None or self.decided.what == APPLY:
+            return False
+        return self.decided.what == ROLLBACK or bool(self.decided.back_to)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ import re
 from base64 import b64decode, b64encode
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Protocol
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -83,6 +84,10 @@ class Vkey:
     def __str__(self) -> str:
         return f"{self.id}+{b64encode(_ED25519 + self.public).decode()}"
 
+    def open(self, note: bytes) -> Checkpoint:
+        """What *note* states. Raises: BadCheckpoint, BadSignature: see `open`."""
+        return open(note, self)
+
     @classmethod
     def parse(cls, text: str) -> Vkey:
         """Return the key written in *text*; white space around it is ignored.
@@ -99,6 +104,12 @@ class Vkey:
         if vkey.key_hash.hex() != parts[1]:
             raise BadVkey(f"the verifier key of {parts[0]} does not match its hash {parts[1]!r}")
         return vkey
+
+
+class Opener(Protocol):
+    """What checkpoints are opened with: one key, or those of a succession."""
+
+    def open(self, note: bytes) -> Checkpoint: ...
 
 
 class Signer:
@@ -156,7 +167,15 @@ def open(note: bytes, vkey: Vkey) -> Checkpoint:
         if (line.name, line.key_hash) == known:
             _verify(vkey, line.signature, checkpoint)
             return checkpoint
-    raise BadSignature(f"the checkpoint at size {checkpoint.size} is not signed by {vkey.id}")
+    others = (line.key_hash.hex() for line in checkpoint.signatures if line.name == vkey.name)
+    another = next(others, "")
+    hint = (
+        f", but names the key {another}: if the log's key was rotated, "
+        "give the log.vkey of that time"
+    )
+    raise BadSignature(
+        f"the checkpoint at size {checkpoint.size} is not signed by {vkey.id}{hint if another else ''}"
+    )
 
 
 def _verify(vkey: Vkey, signature: bytes, checkpoint: Checkpoint) -> None:

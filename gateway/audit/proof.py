@@ -23,7 +23,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from gateway.audit import checkpoint
-from gateway.audit.checkpoint import BadCheckpoint, BadSignature, Checkpoint, Vkey, unbase64
+from gateway.audit.checkpoint import BadCheckpoint, BadSignature, Checkpoint, Opener, unbase64
 from gateway.audit.copy import Row
 from gateway.audit.merkle import (
     HASH_BYTES,
@@ -78,14 +78,14 @@ def written(index: int, body: bytes, nodes: Iterable[bytes], note: bytes) -> str
     return "\n".join(lines) + "\n\n" + note.decode()
 
 
-def verify_proof(text: str, vkey: Vkey) -> Proof:
+def verify_proof(text: str, keys: Opener) -> Proof:
     """Return what *text* proves.
 
     Raises: BadProof: it proves nothing; the sentence says why.
     """
     head, _, note = text.partition("\n\n")
     try:
-        signed = checkpoint.open(note.encode(), vkey)
+        signed = keys.open(note.encode())
     except (BadCheckpoint, BadSignature, UnicodeEncodeError) as err:
         raise BadProof(f"its checkpoint does not hold: {err}") from err
     index, body, nodes = _parsed(head.split("\n"))

@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
-from gateway.audit import checkpoint, export
-from gateway.audit.checkpoint import BadCheckpoint, BadSignature, BadVkey, Vkey
+from gateway.audit import export
+from gateway.audit.checkpoint import BadCheckpoint, BadSignature, BadVkey, Opener, Vkey
 from gateway.audit.copy import MAX_RECORD_BYTES, NotReadable, exported
 from gateway.audit.export import Json
 from gateway.audit.proof import BadProof, Proof, verify_proof
@@ -79,13 +79,13 @@ class Report:
         }
 
 
-def verify_file(path: Path, vkey: Vkey) -> Report:
+def verify_file(path: Path, keys: Opener) -> Report:
     """Verify every record of *path*. Raises: NotReadable, OSError: it holds none."""
     with _opened(path) as (about, lines):
-        report = _verified(lines, vkey)
+        report = _verified(lines, keys)
         if about is not None:
             try:
-                _judge_about(about, vkey, report)
+                _judge_about(about, keys, report)
             except BadRecord as problem:
                 report.add(ABOUT, problem)
     if not report.records:
@@ -93,12 +93,12 @@ def verify_file(path: Path, vkey: Vkey) -> Report:
     return report
 
 
-def _verified(lines: Iterator[Line], vkey: Vkey) -> Report:
+def _verified(lines: Iterator[Line], keys: Opener) -> Report:
     report, seen = Report(), set[int]()
     for place, (line, columns) in enumerate(lines, start=1):
         report.records += 1
         try:
-            _judge(_parsed(line), columns, vkey, report, seen)
+            _judge(_parsed(line), columns, keys, report, seen)
         except BadRecord as problem:
             report.add(place, problem)
         except RecursionError:
@@ -106,7 +106,7 @@ def _verified(lines: Iterator[Line], vkey: Vkey) -> Report:
     return report
 
 
-def _judge_about(rows: About, vkey: Vkey, report: Report) -> None:
+def _judge_about(rows: About, keys: Opener, report: Report) -> None:
     """What a database says of itself must be what its records prove, but for what it answers."""
     about = dict(rows)
     if len(rows) != len(_ABOUT) or about.keys() != _ABOUT or about[b"proofs"] != b"yes":
@@ -115,7 +115,7 @@ def _judge_about(rows: About, vkey: Vkey, report: Report) -> None:
         )
     report.query = about[b"query"].decode(errors="replace")
     try:
-        stated = checkpoint.open(about[b"checkpoint"], vkey)
+        stated = keys.open(about[b"checkpoint"])
     except (BadCheckpoint, BadSignature) as err:
         raise BadRecord("not_proved", f"the checkpoint beside them does not hold: {err}") from err
     if report.size >= 0 and (stated.size, stated.root) != (report.size, report.root):
@@ -125,10 +125,10 @@ def _judge_about(rows: About, vkey: Vkey, report: Report) -> None:
 
 
 def _judge(
-    event: Json, columns: Mapping[str, Any] | None, vkey: Vkey, report: Report, seen: set[int]
+    event: Json, columns: Mapping[str, Any] | None, keys: Opener, report: Report, seen: set[int]
 ) -> None:
     said = _record_in(event)
-    proofs = _proofs(said, vkey)
+    proofs = _proofs(said, keys)
     _compare_entries(said["entries"], proofs)
     _compare_names(said)
     _compare_checkpoint(proofs, report)
@@ -159,12 +159,12 @@ def _record_in(event: Json) -> Json:
     return said
 
 
-def _proofs(said: Json, vkey: Vkey) -> list[Proof]:
+def _proofs(said: Json, keys: Opener) -> list[Proof]:
     texts = said.get("proofs")
     if not isinstance(texts, list) or len(texts) != len(said["entries"]):
         raise BadRecord("not_proved", "it has not one proof for each of its entries")
     try:
-        return [verify_proof(text, vkey) for text in map(str, texts)]
+        return [verify_proof(text, keys) for text in map(str, texts)]
     except BadProof as err:
         raise BadRecord("not_proved", str(err)) from err
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gateway.cli.invocation import Invocation, changing, common, end
-from gateway.cli.screen import BOLD, RED, YELLOW, Screen
+from gateway.cli.screen import BOLD, RED, YELLOW, Screen, reasons
 from gateway.cli.sources import Asked, Found, chosen, found_at, is_own
 from gateway.domain.names import is_name
 from gateway.domain.operator import Exit, OperationRefused, usage
@@ -70,13 +70,16 @@ def add(on: Invocation, source: str, words: tuple[str, ...], reason: str, **give
     their servers are added, or those you name, after you have seen them. A secret in a file is not
     taken over, nor is a variable that it names: it becomes env:UPSTREAM_SERVER_NAME, and you are
     told to set it for the gateway. No shell reads a command.
+
+    These are set in the configuration file only, as [servers.NAME], in the place of this command:
+    sign, cache, session, requests, max_result_bytes, limits.
     """
     own = _table(given)
     if is_name(source):
         _refuse_stray(given)
-        _by_hand(on, source, {**_target(words, given), **own}, given, reason)
+        _by_hand(on, source, {**_target(source, words, given), **own}, given, reason)
         return
-    asked = Asked(_format(given["form"]), given["writes"], given["url"] or "")
+    asked = Asked(_format(given["form"]), given["writes"], given["url"] or "", given["auth"] or "")
     found = found_at(source, asked)
     _refuse_misplaced(found, given)
     if not found.typed:
@@ -160,7 +163,7 @@ def _added(on: Invocation, one: Candidate, own: Mapping[str, Any], reason: str) 
             show_seen(on.screen, row["seen"])
     except OperationRefused as no:
         row |= {"error": no.as_json(), "exit_code": int(no.exit_code)}
-        on.screen.note(f"server {one.name}: {no.what}\n  why: {no.why}\n  fix: {no.fix}")
+        on.screen.note(f"server {one.name}: {no.what}\n{reasons(no)}")
     return row
 
 
@@ -208,7 +211,7 @@ def _looked_at(on: Invocation, name: str) -> Any:
         raise OperationRefused(
             f"server {name} was added, but it could not be looked at: {no.what}",
             no.why,
-            f"see what it says, then: customhouse server test {name}",
+            no.fix,
             no.exit_code,
         ) from no
 
@@ -333,7 +336,12 @@ def _format(form: str | None) -> Any:
     return Format(form) if form else None
 
 
-def _target(words: Sequence[str], given: Mapping[str, Any]) -> dict[str, Any]:
+def _target(name: str, words: Sequence[str], given: Mapping[str, Any]) -> dict[str, Any]:
+    if len(words) == 1 and words[0].startswith("python:"):
+        raise usage(
+            f"{words[0]!a:.80} is a module, and no command",
+            f"say customhouse server add {words[0]} --as {name}",
+        )
     target = {"command": list(words) or None, "url": given["url"], "python": given["python"]}
     return {key: value for key, value in target.items() if value not in _LEFT_OUT}
 

@@ -18,7 +18,7 @@ from gateway.cli.connect import again, tell
 from gateway.cli.invocation import Invocation, changing, common, end
 from gateway.cli.reaching import plain_reference, reaching, url_for_file
 from gateway.cli.replacing import Looked, back_up, look, put
-from gateway.cli.screen import YELLOW
+from gateway.cli.screen import YELLOW, reasons
 from gateway.cli.sources import is_own
 from gateway.cli.spots import (
     Spot,
@@ -37,6 +37,7 @@ from gateway.config.secrets import is_reference
 from gateway.domain.operator import Exit, OperationRefused, usage
 
 if TYPE_CHECKING:
+    from gateway.config import Server
     from gateway.config.sources import Candidate
 
 _RECORD = ".customhouse-adopted.json"
@@ -119,7 +120,7 @@ def _planned(on: Invocation, spot: Spot, ours: tuple[str, Entry], names: Sequenc
     if name in theirs:
         raise usage(f"{spot.file} has another server {name}", "say --name for the one of ours")
     found = [
-        untaken(house, _unless_own(on, one), {})
+        _unless_lost(on, untaken(house, _unless_own(on, one), {}))
         for one in client_candidates(spot.client, theirs, Ground(Path.home(), spot.project))
     ]
     missing = set(names) - {one.called for one in found}
@@ -136,6 +137,23 @@ def _unless_own(on: Invocation, one: Candidate) -> Candidate:
     if is_own(one.table, listen.host, listen.port):
         return replace(one, table={}, left_out="it seems to be this gateway")
     return one
+
+
+def _unless_lost(on: Invocation, one: Candidate) -> Candidate:
+    """*one*, left out unless it is named if its program is not there: it could not be looked at."""
+    from gateway.app.operations.presence import missing_program
+
+    if "command" not in one.table or not one.name or one.left_out:
+        return one
+    missing = missing_program(_as_server(on, one))
+    return one if missing is None else replace(one, left_out=missing)
+
+
+def _as_server(on: Invocation, one: Candidate) -> Server:
+    from gateway.config import server_from
+
+    base = on.config.file.parent if on.config.file else Path.cwd()
+    return server_from(one.name, dict(one.table), base)
 
 
 def _is_picked(one: Candidate, names: Sequence[str]) -> bool:
@@ -177,18 +195,14 @@ def _added(on: Invocation, one: Candidate, reason: str) -> dict[str, Any]:
     except OperationRefused as no:
         row |= {"error": no.as_json(), "exit_code": int(no.exit_code)}
         on.screen.note(f"{one.called} stays with the client: {no.what}")
-        on.screen.note(f"  why: {no.why}\n  fix: {no.fix}, and adopt again")
+        on.screen.note(f"{reasons(no)}, and adopt again")
     return row
 
 
 def _is_there(on: Invocation, one: Candidate) -> bool:
     """Whether an earlier try, or somebody, has put this very server behind the gateway."""
-    from gateway.config import server_from
-
-    house = on.reading()
-    known = house.servers.get(one.name)
-    base = on.config.file.parent if on.config.file else Path.cwd()
-    return known is not None and known == server_from(one.name, dict(one.table), base)
+    known = on.reading().servers.get(one.name)
+    return known is not None and known == _as_server(on, one)
 
 
 def _show_plan(on: Invocation, move: Move, *, dry_run: bool) -> None:
@@ -209,6 +223,10 @@ def _show_plan(on: Invocation, move: Move, *, dry_run: bool) -> None:
         if dry_run:
             screen.value({"file": str(move.spot.file), "servers": rows})
         return
+    if not rows:
+        is_there = move.looked.body is not None
+        what = "has no servers" if is_there else "is not there: this client has no servers"
+        screen.note(f"{move.spot.file} {what}")
     for row in rows:
         goes = f"behind the gateway as {row['name']}" if row["adopted"] else "stays"
         why = f": {row['why']}" if row["why"] else ""

@@ -90,8 +90,45 @@ def disable(on: Invocation, name: str, reason: str) -> None:
 @changing
 @common
 def enable(on: Invocation, name: str, reason: str) -> None:
-    """Let NAME in again, with the keys it had."""
-    _switched(on, on.change("agent.enable", name=name, reason=reason), "enabled")
+    """Let NAME in again, with those of its keys that are good: what was revoked stays revoked."""
+    done = on.change("agent.enable", name=name, reason=reason)
+    _switched(on, done, "enabled")
+    if not on.screen.as_json:
+        _show_remarks(on, done)
+
+
+@agent.command("limit")
+@click.argument("name")
+@click.option("--rate", help="How often it may call, e.g. 60/min.")
+@click.option("--budget", "budgets", multiple=True, help="e.g. tokens=200k/day; may be repeated.")
+@click.option("--no-rate", is_flag=True, help="It has no rate of its own any more.")
+@click.option("--no-budget", is_flag=True, help="It has no budgets of its own any more.")
+@changing
+@common
+def limit(
+    on: Invocation,
+    name: str,
+    rate: str | None,
+    budgets: tuple[str, ...],
+    no_rate: bool,
+    no_budget: bool,
+    reason: str,
+) -> None:
+    """Change the limits of the agent NAME, from its next call on. What it has spent stays spent.
+
+    A rate takes the place of its rate, budgets that of all its budgets. Those of its team and tenant
+    stand in the configuration file, and so do those of an agent that is declared there.
+    """
+    clear = [word for word, is_said in (("rate", no_rate), ("budget", no_budget)) if is_said]
+    given = {"rate": rate, "budget": _budget(budgets), "clear": clear, "reason": reason}
+    done = on.change("agent.limit", name=name, **given)
+    if on.screen.as_json:
+        on.screen.value(done)
+        return
+    unchanged = "" if done["changed"] else " (nothing changed)"
+    limits = ", ".join(done["limits"]) or "no limits of its own"
+    on.screen.line(f"agent {done['name']} has: {limits}{unchanged}")
+    _show_remarks(on, done)
 
 
 @agent.command("grant")

@@ -229,7 +229,10 @@ def _what(row: dict[str, Any]) -> str:
     if row["kind"] == "change":
         return " ".join(filter(None, (row["what"], row.get("subject"))))
     if row["kind"] in ("call", "single", "refused"):
-        return str(row.get("object") or row.get("method") or row["kind"])
+        named = str(row.get("object", ""))
+        if named.partition("/")[2] == "-":  # of all that there is of a kind, or of no one thing
+            named = ""
+        return named or str(row.get("method") or row["kind"])
     return str(row["kind"])
 
 

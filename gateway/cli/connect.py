@@ -38,7 +38,7 @@ from gateway.config.secrets import exposed_file
 from gateway.domain.operator import Exit, OperationRefused, usage
 
 # Options that say which file, and which gateway.
-_SAME = ("file", "url", "server", "toolset", "key", "scope", "client_file", "name")
+_SAME = ("file", "url", "server", "toolset", "search", "key", "scope", "client_file", "name")
 # What shows in the client itself that it worked.
 _SEEN = {
     "claude-desktop": "restart Claude Desktop; the tools are behind the plus sign",
@@ -75,6 +75,7 @@ def connect(
     \b
     customhouse connect cursor
     customhouse connect codex --write --server docs
+    customhouse connect gemini --write --search
     customhouse connect claude-desktop --write --key file:~/.customhouse.key
     customhouse connect vscode --check
 
@@ -156,7 +157,8 @@ def again(command: str, *more: str) -> str:
         name = str(option.name)
         is_said = this.get_parameter_source(name) is ParameterSource.COMMANDLINE
         if name in _SAME and is_said:
-            words += [option.opts[0], str(this.params[name])]
+            value = this.params[name]
+            words += [option.opts[0]] if value is True else [option.opts[0], str(value)]
     return shlex.join(words)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from gateway.cli.invocation import Invocation
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 def show_differences(on: Invocation, house: Reading, before: Snapshot, after: Snapshot) -> bool:
     """Show what is different in *after*; whether anything is."""
     from gateway.app.operations.comparing import differences
+    from gateway.policy.compare import changed_lines
 
-    lines = _changed_lines(before, after)
+    lines = changed_lines(before, after)
     found = differences(house, before, after)
     if on.screen.as_json:
         on.screen.value({"rules": lines, "agents": [_as_json(change) for change in found]})
     else:
-        for sign, text in lines:
-            on.screen.line(f"{sign} {text}", GREEN if sign == "+" else RED)
+        show_lines(on, lines)
         head = ("AGENT", "TENANT", "OBJECT", "ACT", "NOW", "THEN")
         on.screen.table(head, [tuple(_as_json(change).values()) for change in found])
         gains = sum(change.gains for change in found)
@@ -32,19 +32,10 @@ def show_differences(on: Invocation, house: Reading, before: Snapshot, after: Sn
     return bool(lines or found)
 
 
-def _changed_lines(before: Snapshot, after: Snapshot) -> list[tuple[str, str]]:
-    """("-" or "+", line) of rules, roles and conditions, in the order of their files."""
-    old, new = dict.fromkeys(_lines(before)), dict.fromkeys(_lines(after))
-    removed = [("-", text) for text in old if text not in new]
-    return removed + [("+", text) for text in new if text not in old]
-
-
-def _lines(policy: Snapshot) -> list[str]:
-    conditions = (
-        f"[{name}] {json.dumps(condition.table, sort_keys=True, default=str)}"
-        for name, condition in sorted(policy.conditions.items())
-    )
-    return [*(r.text for r in policy.rules), *(k.text for k in policy.links), *conditions]
+def show_lines(on: Invocation, lines: Iterable[Iterable[str]]) -> None:
+    """Rules, roles and conditions that go, and those that come."""
+    for sign, text in lines:
+        on.screen.line(f"{sign} {text}", GREEN if sign == "+" else RED)
 
 
 def _as_json(change: Change) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,14 +23,15 @@ _STYLES = {"ok": GREEN, "warning": YELLOW, "problem": RED}
 def doctor(on: Invocation) -> None:
     """Look at everything, and say what is wrong, why it matters, and how to mend it.
 
-    Folders, keys, the end of the log, checkpoint, clock, policy, agents, address, servers, disk.
+    Folders, keys, the end of the log, checkpoint, clock, policy, agents, budgets, address, servers,
+    disk.
     Nothing is changed. Exit 1: there is a problem; warnings alone are exit 0.
     """
     from gateway.app.operations.diagnosis import Level, Patient
     from gateway.app.operations.doctor import examine
     from gateway.cli.faults import told
 
-    patient = Patient(on.config, os.environ, now_us(), _failures(on.config))
+    patient = Patient(on.config, os.environ, now_us(), _health(on.config))
     checks = list(examine(patient, told))
     if on.screen.as_json:
         on.screen.value([check.as_json() for check in checks])
@@ -44,17 +45,12 @@ def doctor(on: Invocation) -> None:
     end(Exit.NO if sick else Exit.YES)
 
 
-def _failures(config: Config) -> Mapping[str, str] | None:
-    """What the gateway that runs says of its servers; None when none runs."""
-    from gateway.cli.reach import ask
+def _health(config: Config) -> Mapping[str, Any] | None:
+    """What the gateway that runs says of itself; None when none runs."""
+    from gateway.cli.reach import health
     from gateway.domain.operator import OperationRefused
-    from gateway.edge.admin import SOCKET
 
     try:
-        answer = ask(config.data_dir / SOCKET, "server.health", {})
+        return health(config)
     except OperationRefused as no:
-        return {"the gateway": no.what}
-    if answer is None:
-        return None
-    failures = answer.get("ok", {}).get("failures", {})
-    return failures if isinstance(failures, dict) else {}
+        return {"failures": {"the gateway": no.what}}

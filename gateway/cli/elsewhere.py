@@ -13,7 +13,44 @@ if TYPE_CHECKING:
 
 URL_VARIABLE, KEY_VARIABLE = "CUSTOMHOUSE_URL", "CUSTOMHOUSE_KEY"
 # They are about this machine whatever the environment says, or reach a gateway by themselves.
-_HERE = frozenset({"init", "serve", "demo", "config", "connect", "bridge"})
+_HERE = frozenset({"init", "serve", "demo", "config schema", "connect", "bridge"})
+
+_KNOCKING = frozenset({"connect", "bridge"})  # as clients, with a --url of their own
+# What the API of a gateway elsewhere is asked for; a test runs every command there is.
+FROM_ELSEWHERE = frozenset(
+    {
+        "agent list",
+        "audit query",
+        "audit show",
+        "budget show",
+        "key issue",
+        "key list",
+        "key revoke",
+        "policy apply",
+        "policy approve",
+        "policy can-i",
+        "policy explain",
+        "policy pending",
+        "server approve",
+        "server list",
+        "server resume",
+        "server show",
+        "server suspend",
+        "tool approve",
+        "tool diff",
+        "tool list",
+        "tool show",
+    }
+)
+
+
+def where(command: str) -> str:
+    """Whether *command*, all its words, works from elsewhere, as its help says it."""
+    if command in FROM_ELSEWHERE:
+        return f"Works from elsewhere, too: customhouse --url URL {command} ..."
+    if command in _KNOCKING:
+        return "Works from elsewhere, too, with --url as above."
+    return "Works on this machine only, not from elsewhere."
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,9 +77,9 @@ def verify_export(on: Invocation, exported: Path, vkey_file: Path | None) -> Non
     Elsewhere, where nothing of the gateway runs: python -m gateway.audit.verify_export FILE log.vkey
     """
     from gateway.audit.verify_export import said, verify_file
-    from gateway.cli.proofs import vkey_in
+    from gateway.cli.proofs import succession
 
-    report = verify_file(exported, vkey_in(vkey_file or on.config.keys_dir / "log.vkey"))
+    report = verify_file(exported, succession(on, vkey_file))
     if on.screen.as_json:
         on.screen.value(report.as_json())
     else:

@@ -37,6 +37,7 @@ class Invocation:
         self.file = file
         self.screen = screen
         self.remote = remote  # None: the gateway of this machine
+        self._is_said_alone = False
 
     @functools.cached_property
     def config(self) -> Config:
@@ -62,7 +63,13 @@ class Invocation:
         if self.remote is not None:
             return self.remote.change(operation, given)
         self._refuse_founding()
-        return perform(self.config, os.environ, operation, given)
+        return perform(self.config, os.environ, operation, given, self._say_alone)
+
+    def _say_alone(self) -> None:
+        """Once for a command: whoever meant a gateway that runs is to see that it meant another."""
+        if not self._is_said_alone:
+            self.screen.note(f"no gateway runs here; writing to {self.config.data_dir}")
+        self._is_said_alone = True
 
     def _refuse_elsewhere(self) -> None:
         """Whoever asks about another machine is not to be told of this one."""
@@ -141,8 +148,8 @@ def common(command: Command) -> Command:
 def _remote(file: Path | None) -> Remote | None:
     ctx = click.get_current_context()
     elsewhere = ctx.find_object(Elsewhere) or Elsewhere()
-    words = ctx.command_path.split()
-    return elsewhere.remote(words[1] if len(words) > 1 else "", file)
+    _, *words = ctx.command_path.split()
+    return elsewhere.remote(" ".join(words), file)
 
 
 def changing(command: Command) -> Command:

@@ -47,7 +47,7 @@ def list_keys(on: Invocation, agent: str | None) -> None:
             (
                 row["id"],
                 row["agent"],
-                row["state"],
+                _state(row),
                 _day(row["issued_at_us"]),
                 _day(row["expires_at_us"]) or "never",
                 row["origin"],
@@ -91,7 +91,8 @@ def rotate(on: Invocation, which: str, reason: str) -> None:
     if which == "log":
         on.screen.line(done["vkey"])
         on.screen.note(
-            "give the new verifier key to those who keep checkpoints; the old one is kept"
+            "give the new verifier key to those who keep evidence; they keep the old one, too: "
+            "elsewhere, what was handed out before verifies with that"
         )
     on.screen.note("take the keys folder into your backup again")
 
@@ -110,6 +111,12 @@ def _rows(on: Invocation, agent: str | None) -> list[dict[str, Any]]:
     if not rows and agent not in house.identity.agents:
         raise unknown("agent", agent, "see: customhouse agent list")
     return rows
+
+
+def _state(row: dict[str, Any]) -> str:
+    if row["state"] == "declared" and row["revoked_at_us"]:
+        return "revoked, unless changed since"
+    return str(row["state"])
 
 
 def _until(at_us: int) -> str:

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import click
 
-from gateway.cli.elsewhere import Elsewhere
+from gateway.cli.elsewhere import Elsewhere, where
 from gateway.cli.lazy import Late, LazyGroup
 from gateway.cli.screen import show_refused
 from gateway.domain.operator import Exit, OperationRefused
@@ -51,6 +51,12 @@ COMMANDS = {
 
 class Root(LazyGroup):
     """Ends with an exit code that scripts can rely on, whatever happened."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        command = super().get_command(ctx, cmd_name)
+        if command is not None:
+            _say_where(command, cmd_name)
+        return command
 
     def main(self, args: Sequence[str] | None = None, *more: Any, **extra: Any) -> NoReturn:
         arguments = list(sys.argv[1:] if args is None else args)
@@ -96,6 +102,15 @@ class Root(LazyGroup):
 def main(ctx: click.Context, url: str | None, key: str | None) -> None:
     """Customhouse: a tool gateway with governance for AI agents."""
     ctx.obj = Elsewhere(url, key)
+
+
+def _say_where(command: click.Command, words: str) -> None:
+    """End the help of *command*, or of each in the group that it is, with where it works."""
+    if not isinstance(command, click.Group):
+        command.epilog = where(words)
+        return
+    for name, one in command.commands.items():
+        _say_where(one, f"{words} {name}")
 
 
 def _explained(err: BaseException, *, as_json: bool) -> int:

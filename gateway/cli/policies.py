@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from gateway.cli.differing import show_differences
-from gateway.cli.invocation import Invocation, common, end, now_us
-from gateway.cli.screen import GREEN, RED
+from gateway.cli.invocation import Command, Invocation, common, end, now_us
+from gateway.cli.screen import BOLD, GREEN, RED
 from gateway.cli.simulating import simulate
 from gateway.cli.suggesting import suggest, unused
-from gateway.cli.versions import COMMANDS, say_in_force
+from gateway.cli.versions import COMMANDS, SHOWN, say_in_force
 from gateway.domain.operator import Exit, OperationRefused, usage
 
 if TYPE_CHECKING:
@@ -27,6 +29,21 @@ AT = click.option(
     default="",
     help="The policy in force then, such as 7d or 2026-11-22T10:30Z; conditions see that time.",
 )
+
+
+NOTHING: tuple[tuple[str, ...], ...] = ((), ())
+
+
+def proving(command: Command) -> Command:
+    """The options that say what a token proves; the command gets `proved`."""
+
+    @click.option("--role", "roles", multiple=True, help="ISSUER/SUBJECT: a role its token proves.")
+    @click.option("--scope", "scopes", multiple=True, help="ISSUER/SUBJECT: a scope of its token.")
+    @functools.wraps(command)
+    def called(*args: Any, roles: tuple[str, ...], scopes: tuple[str, ...], **given: Any) -> Any:
+        return command(*args, proved=(roles, scopes), **given)
+
+    return called  # type: ignore[return-value]  # the same command, with options in one
 
 
 @click.group()
@@ -103,11 +120,16 @@ def test(on: Invocation, folder: Path | None) -> None:
 @click.argument("object_", metavar="OBJECT")
 @click.option("--act", default="", help="Default: the usual one, such as call for tools.")
 @click.option("--arguments", default="{}", help="JSON, for conditions on arguments.")
+@proving
 @AT
 @click.option("--draft", is_flag=True, help="Ask the files as they are, not the policy in force.")
 @common
 def explain(on: Invocation, agent: str, object_: str, **given: Any) -> None:
-    """Why AGENT may or may not do that to OBJECT, with every rule that matches or nearly does."""
+    """Why AGENT may or may not do that to OBJECT, with every rule that matches or nearly does.
+
+    AGENT may be ISSUER/SUBJECT: whoever comes with a token of that issuer, and the roles and scopes
+    that you say it has.
+    """
     told, said = _told(on, agent, object_, **given)
     if on.screen.as_json:
         on.screen.value(told)
@@ -123,6 +145,7 @@ def explain(on: Invocation, agent: str, object_: str, **given: Any) -> None:
 @click.option("--list", "listed", is_flag=True, help="Everything the agent may see.")
 @click.option("--act", default="")
 @click.option("--arguments", default="{}", help="JSON, for conditions on arguments.")
+@proving
 @AT
 @click.option("--draft", is_flag=True, help="Ask the files as they are, not the policy in force.")
 @common
@@ -133,9 +156,12 @@ def can_i(
     listed: bool,
     **given: Any,
 ) -> None:
-    """Whether AGENT may: `yes` and exit 0, or `no` and exit 1. Rates and budgets are not asked."""
+    """Whether AGENT may: `yes` and exit 0, or `no` and exit 1. Rates and budgets are not asked.
+
+    AGENT may be ISSUER/SUBJECT, with the roles and scopes of its token.
+    """
     if listed:
-        _list_visible(on, agent, draft=given["draft"], at=given["at"])
+        _list_visible(on, agent, given)
         return
     if object_ is None:
         raise usage("OBJECT is missing", "say what it would act on, or --list")
@@ -161,12 +187,15 @@ def who_can(on: Invocation, object_: str, act: str, draft: bool, at: str) -> Non
     from gateway.app.operations.comparing import who_can as able_agents
 
     house = on.reading()
-    able = list(able_agents(house, _snapshot(on, house, draft=draft, at=at), object_, act))
+    snapshot = _snapshot(on, house, draft=draft, at=at)
+    able, stopped = able_agents(house, snapshot, object_, act)
     if on.screen.as_json:
         on.screen.value([one.as_json() for one in able])
     else:
         rows = [(one.agent, one.tenant, one.answer, one.by) for one in able]
         on.screen.table(("AGENT", "TENANT", "MAY", "BY"), rows)
+        if not able:
+            on.screen.note(f"nobody: {stopped or 'no rule allows it to an agent there is'}")
     end(Exit.YES if able else Exit.NO)
 
 
@@ -198,15 +227,36 @@ def apply(on: Invocation) -> None:
     """
     if on.remote is None:
         _folder(on, None)
+    before = _version(on)
     done = on.change("policy.apply")
     if on.screen.as_json:
         on.screen.value(done)
         return
-    say_in_force(on, done)
+    is_new = done["changed"] if before is None else done["version"] != before
+    if done.get("proposed") or is_new:
+        say_in_force(on, done)
+    else:
+        on.screen.line(f"policy {done['version'][:SHOWN]} was in force already", BOLD)
     for warning in done["warnings"]:
         on.screen.note(warning)
     if not done["cases"]:
         on.screen.note("a policy without cases can be broken unnoticed: write some in cases/")
+
+
+def _version(on: Invocation) -> str | None:
+    """What is in force; None of a gateway elsewhere, which says itself whether that changes.
+
+    A house that is opened for the command cannot say: it takes the folder up as it opens.
+    """
+    from gateway.store.trail import NoLog, NotReadableHere
+
+    if on.remote is not None:
+        return None
+    try:
+        with on.trail() as trail:
+            return trail.policy_version()
+    except (NoLog, NotReadableHere):
+        return ""  # the operation itself says what is wrong
 
 
 def _folder(on: Invocation, named: Path | None) -> Path:
@@ -227,6 +277,11 @@ def _told(on: Invocation, agent: str, object_: str, **given: Any) -> tuple[dict[
     if on.remote is None:
         answer = _asked(on, agent, object_, **given)
         return answer.as_json(), answer.explanation.say()
+    if given["proved"] != NOTHING or "/" in agent:
+        raise usage(
+            "only agents are asked about from elsewhere",
+            "ask about tokens on the gateway's own machine",
+        )
     if given["draft"] or given["at"] or given["arguments"] == "-":
         raise usage(
             "only the policy in force is asked from elsewhere", "say it without that option"
@@ -238,11 +293,12 @@ def _told(on: Invocation, agent: str, object_: str, **given: Any) -> tuple[dict[
 
 
 def _asked(on: Invocation, agent: str, object_: str, **given: Any) -> Answer:
-    from gateway.app.operations.asking import Question, ask
+    from gateway.app.operations.asking import Proved, Question, ask
 
     arguments = sys.stdin.read() if given["arguments"] == "-" else given["arguments"]
     house = on.reading()
-    question = Question(agent, object_, given["act"], arguments, _at_us(given["at"]))
+    proved, at_us = Proved(*given["proved"]), _at_us(given["at"])
+    question = Question(agent, object_, given["act"], arguments, at_us, proved)
     return ask(house, _snapshot(on, house, draft=given["draft"], at=given["at"]), question)
 
 
@@ -269,11 +325,12 @@ def _snapshot(on: Invocation, house: Reading, *, draft: bool, at: str) -> Snapsh
     return compile_policy(files.read(on.config.policies), house.identity.bindings())
 
 
-def _list_visible(on: Invocation, agent: str, *, draft: bool, at: str) -> None:
-    from gateway.app.operations.asking import visible
+def _list_visible(on: Invocation, agent: str, given: Mapping[str, Any]) -> None:
+    from gateway.app.operations.asking import Proved, visible
 
     house = on.reading()
-    seen = visible(house, _snapshot(on, house, draft=draft, at=at), agent)
+    snapshot = _snapshot(on, house, draft=given["draft"], at=given["at"])
+    seen = visible(house, snapshot, agent, Proved(*given["proved"]))
     if on.screen.as_json:
         on.screen.value([{"object": d.object, "wire_name": d.wire_name} for d in seen])
     else:

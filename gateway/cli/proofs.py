@@ -14,6 +14,7 @@ from gateway.domain.operator import Exit, OperationRefused, usage
 
 if TYPE_CHECKING:
     from gateway.audit.checkpoint import Vkey
+    from gateway.audit.succession import Succession
 
 PATH = click.Path(path_type=Path)
 _FIRST_LINE = "c2sp.org/tlog-proof@v1\n"
@@ -42,14 +43,13 @@ def verify(on: Invocation, proof_file: Path | None, **given: Path | None) -> Non
 
     It needs no server. What it cannot show: that nobody had both the database and the signing key.
     """
-    vkey_file = given["vkey_file"] or on.config.keys_dir / "log.vkey"
-    vkey = vkey_in(vkey_file)
+    keys = succession(on, given["vkey_file"])
     if proof_file is not None:
         if given["copied"] or given["remembered_file"]:
             raise usage("--proof goes with --vkey only", "verify the log in a command of its own")
-        _verify_proofs(on, proof_file, vkey)
+        _verify_proofs(on, proof_file, keys)
         return
-    _verify_log(on, vkey, given["copied"], given["remembered_file"])
+    _verify_log(on, keys, given["copied"], given["remembered_file"])
 
 
 @click.command("prove")
@@ -103,7 +103,7 @@ def _proofs(on: Invocation, leaves: list[int]) -> Iterator[str]:
 
 
 def _verify_log(
-    on: Invocation, vkey: Vkey, copied: Path | None, remembered_file: Path | None
+    on: Invocation, keys: Succession, copied: Path | None, remembered_file: Path | None
 ) -> None:
     from gateway.audit.verify import said, verify_copy
     from gateway.store.engine import DATABASE
@@ -117,6 +117,7 @@ def _verify_log(
     remembered = remembered_file.read_bytes() if remembered_file else None
     if copied is not None and copied.is_dir():
         copied = copied / DATABASE
+    vkey = keys.vkey if copied is None else _key_of_copy(keys, copied)
     report = verify_copy(copied or database_of(on.config.data_dir), vkey, remembered)
     if on.screen.as_json:
         on.screen.value(report.as_json())
@@ -127,13 +128,22 @@ def _verify_log(
     end(Exit.YES if report.clean else Exit.NO)
 
 
-def _verify_proofs(on: Invocation, path: Path, vkey: Vkey) -> None:
+def _key_of_copy(keys: Succession, copied: Path) -> Vkey:
+    """A copy from before a rotation does not name the key that followed."""
+    from gateway.audit import copy
+
+    with copy.opened(copied) as connection:
+        head = copy.head(connection)
+    return keys.vkey if head is None else keys.key_for(head.note)
+
+
+def _verify_proofs(on: Invocation, path: Path, keys: Succession) -> None:
     from gateway.audit.proof import BadProof, verify_proof
 
     found: list[dict[str, Any]] = []
     try:
         for text in _split(path.read_text(encoding="utf-8")):
-            proof = verify_proof(text, vkey)
+            proof = verify_proof(text, keys)
             found.append(
                 {"index": proof.index, "entry": proof.body.decode(), "size": proof.checkpoint.size}
             )
@@ -145,9 +155,9 @@ def _verify_proofs(on: Invocation, path: Path, vkey: Vkey) -> None:
             Exit.NO,
         ) from err
     if on.screen.as_json:
-        on.screen.value({"proved": True, "origin": vkey.name, "entries": found})
+        on.screen.value({"proved": True, "origin": keys.vkey.name, "entries": found})
         return
-    on.screen.line(f"proved: {len(found)} entries are in the log {vkey.name}", GREEN)
+    on.screen.line(f"proved: {len(found)} entries are in the log {keys.vkey.name}", GREEN)
     for one in found:
         on.screen.line(f"  entry {one['index']} of {one['size']}: {one['entry']}")
 
@@ -156,6 +166,19 @@ def _split(text: str) -> list[str]:
     """The proofs that a file holds, one behind the other; text that is none counts as one."""
     parts = [_FIRST_LINE + part for part in text.split(_FIRST_LINE)[1:]]
     return parts if parts and text.startswith(_FIRST_LINE) else [text]
+
+
+def succession(on: Invocation, vkey_file: Path | None) -> Succession:
+    """The verifier key that is asked for, and those that the log here proves to lead to it."""
+    from gateway.audit.succession import Succession
+    from gateway.config import ConfigError
+    from gateway.store.engine import DATABASE
+
+    vkey = vkey_in(vkey_file or on.config.keys_dir / "log.vkey")
+    try:
+        return Succession(vkey, on.config.data_dir / DATABASE)
+    except ConfigError:
+        return Succession(vkey, None)  # an auditor has no gateway, and needs none
 
 
 def vkey_in(path: Path) -> Vkey:

@@ -35,8 +35,14 @@ CONNECT_S = 5.0
 VOUCHED = frozenset({"policy.apply", "policy.rollback", "policy.approve"})
 
 
-def perform(config: Config, environ: Mapping[str, str], name: str, args: Mapping[str, Any]) -> Any:
-    """Have operation *name* done and return what became of it.
+def perform(
+    config: Config,
+    environ: Mapping[str, str],
+    name: str,
+    args: Mapping[str, Any],
+    unserved: Callable[[], None],
+) -> Any:
+    """Have operation *name* done and return what became of it; *unserved* is told that no server does it.
 
     Raises: OperationRefused: it was not done. Whatever opening the house raises.
     """
@@ -48,12 +54,21 @@ def perform(config: Config, environ: Mapping[str, str], name: str, args: Mapping
         if answer is not None:
             return _unpacked(answer)
         try:
-            return _here(config, environ, name, args)
+            return _here(config, environ, name, args, unserved)
         except FolderInUse:
             # A server that is starting holds the lock and has no socket yet.
             if time.monotonic() > until_s:
                 raise
             time.sleep(RETRY_S)
+
+
+def health(config: Config) -> Mapping[str, Any] | None:
+    """What the gateway that runs says of itself; None when none runs."""
+    answer = ask(config.data_dir / SOCKET, "server.health", {})
+    if answer is None:
+        return None
+    said = answer.get("ok", {})
+    return said if isinstance(said, dict) else {}
 
 
 def ask(path: Path, name: str, args: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -104,7 +119,13 @@ def _unpacked(answer: Mapping[str, Any]) -> Any:
     raise OperationRefused(said[0], said[1], said[2], Exit(code if code in set(Exit) else Exit.BUG))
 
 
-def _here(config: Config, environ: Mapping[str, str], name: str, args: Mapping[str, Any]) -> Any:
+def _here(
+    config: Config,
+    environ: Mapping[str, str],
+    name: str,
+    args: Mapping[str, Any],
+    unserved: Callable[[], None],
+) -> Any:
     """Own the house for one operation."""
     if config.two_person_policy and name in VOUCHED:
         raise _not_vouched_for(name)
@@ -121,6 +142,7 @@ def _here(config: Config, environ: Mapping[str, str], name: str, args: Mapping[s
 
     async def once() -> Any:
         async with owned(config, environ) as administration:
+            unserved()
             return await administration.operate(author, name, args)
 
     try:

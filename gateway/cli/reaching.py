@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 URL_VARIABLE, KEY_VARIABLE = "CUSTOMHOUSE_URL", "CUSTOMHOUSE_KEY"
 # The same as /mcp, without a word of OAuth: some clients would rather sign in than send a key.
 PATH = "/token/mcp"
+SEARCH = "/search"
+_BEFORE_SEARCH = re.compile(r"/mcp(/[st]/[^/?#]+)?$")
+_ENDPOINT_OF_ONE = re.compile(r"(?P<all>.*/mcp)/(?P<mark>[st])/(?P<name>[^/?#]+)(?:/search)?")
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -30,6 +34,7 @@ def reaching(command: Command) -> Command:
     @click.option("--url", help=f"Of the gateway (default: ${URL_VARIABLE}, else as configured).")
     @click.option("--server", help="Only this server, under its own names.")
     @click.option("--toolset", help="Only this toolset.")
+    @click.option("--search", is_flag=True, help="As two tools that find and call all others.")
     @click.option(
         "--key",
         default=f"env:{KEY_VARIABLE}",
@@ -37,8 +42,9 @@ def reaching(command: Command) -> Command:
         help="The agent's key, by reference: env:NAME or file:PATH.",
     )
     @functools.wraps(command)
-    def called(*args: Any, url: str, server: str, toolset: str, **given: Any) -> Any:
-        place = {"url": url, "server": server, "toolset": toolset}
+    def called(*args: Any, url: str, server: str, toolset: str, search: bool, **given: Any) -> Any:
+        tail = SEARCH if search else None
+        place = {"url": url, "server": server, "toolset": toolset, "search": tail}
         return command(*args, place=place, **given)
 
     return called  # type: ignore[return-value]  # the same command, with options in one
@@ -46,6 +52,15 @@ def reaching(command: Command) -> Command:
 
 def endpoint_url(on: Invocation, place: Mapping[str, str | None]) -> str:
     """The URL of the endpoint. Raises: OperationRefused (usage): it cannot be one."""
+    url, tail = _spanned(on, place), place["search"]
+    if not tail or url.endswith(tail):
+        return url
+    if not _BEFORE_SEARCH.search(url):
+        raise usage("--search belongs behind the URL of an endpoint", "say one that ends in /mcp")
+    return url + tail
+
+
+def _spanned(on: Invocation, place: Mapping[str, str | None]) -> str:
     url = place["url"] or os.environ.get(URL_VARIABLE) or _configured(on)
     if not urlsplit(url).path.strip("/"):
         url = url.rstrip("/") + PATH
@@ -79,9 +94,19 @@ def url_for_file(on: Invocation, place: Mapping[str, str | None]) -> str:
     from gateway.config.sources.references import is_plain_url
 
     url = _border(on, endpoint_url(on, place), "").url
-    if not is_plain_url(url) or "$" in url:
+    if "$" in url or not (is_plain_url(url) or is_plain_url(_without_known_name(on, url))):
         raise usage("a part of the URL looks like a secret, or like a variable", "say it without")
     return url
+
+
+def _without_known_name(on: Invocation, url: str) -> str:
+    """The endpoint of all, if *url* is that of one server or toolset that this gateway has."""
+    one = _ENDPOINT_OF_ONE.fullmatch(url)
+    if one is None:
+        return url
+    house = on.reading()
+    known = house.servers if one["mark"] == "s" else house.config.toolsets
+    return one["all"] if one["name"] in known else url
 
 
 def _border(on: Invocation, url: str, key: str) -> Border:

@@ -15,7 +15,7 @@ from gateway.edge.api.routes import BY_OPERATION, PREFIX, Route, route_of
 PATIENCE_S: Final = 200.0  # an operation may take its time; the gateway bounds it
 MOST: Final = 1000  # rows of one page
 # What clients of tools call the gateway: its API is beside that.
-_ENDPOINT = re.compile(r"(?:/token)?/mcp(?:/[st]/[a-z0-9_-]+)?/?$")
+_ENDPOINT = re.compile(r"(?:/token)?/mcp(?:/[st]/[a-z0-9_-]+)?(?:/search)?/?$")
 _EXIT_OF: Final[Mapping[int, Exit]] = {
     401: Exit.NOT_OPERATOR,
     403: Exit.NOT_OPERATOR,
@@ -52,6 +52,10 @@ class Remote:
         value, _ = self._sent(route, args)
         return value
 
+    def seen(self, operation: str, /, **args: Any) -> tuple[Any, str]:
+        """What there is to see, and its ETag, to change just that. Raises: OperationRefused."""
+        return self._sent(BY_OPERATION[operation], args)
+
     def rows(self, operation: str, /, most: int = 1 << 62, **args: Any) -> Iterator[Any]:
         """Every row of a list, page by page, at most *most* of them. Raises: OperationRefused."""
         cursor = None
@@ -63,13 +67,15 @@ class Remote:
             if cursor is None:
                 return
 
-    def change(self, operation: str, args: Mapping[str, Any]) -> Any:
-        """Have it done, if its resource is what it is now when it is done. Raises: OperationRefused."""
+    def change(self, operation: str, args: Mapping[str, Any], etag: str = "") -> Any:
+        """Have it done, if its resource then is what *etag* says, or what it is now.
+
+        Raises: OperationRefused.
+        """
         route = BY_OPERATION.get(operation)
         if route is None or route.verb != "POST":
             raise not_remote()
-        etag = ""
-        if route.guard:
+        if route.guard and not etag:
             guard = route_of(route.guard)
             _, etag = self._sent(guard, {name: args[name] for name in _parts(guard)})
         value, _ = self._sent(route, args, etag)

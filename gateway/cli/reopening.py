@@ -50,9 +50,10 @@ def reopen(on: Invocation, accept_loss: bool, yes: bool, reason: str) -> None:
     on.screen.line(f"log {done['log']} begins")
     if done["aside"]:
         on.screen.line(f"the old one is {on.config.data_dir / done['aside']}")
+        vkey = on.config.keys_dir / done["vkey"] if done["vkey"] else "YOUR-COPY-OF-ITS-log.vkey"
         on.screen.note(
             f"verify it: customhouse audit verify --copy {on.config.data_dir / done['aside']} "
-            f"--vkey {on.config.keys_dir}/log.vkey.ID"
+            f"--vkey {vkey}"
         )
     on.screen.note("next: customhouse serve")
 

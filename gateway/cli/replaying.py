@@ -56,9 +56,10 @@ class Opener:
 
     def open(self, entry: Decided) -> Opened | None:
         from gateway.app.operations.opening import Opened, open_payload, payload_key
+        from gateway.app.operations.recalling import LEFT_SEALED
 
         if self._sealed:
-            return Opened(entry.i, "arguments", problem="left sealed")
+            return Opened(entry.i, "arguments", problem=LEFT_SEALED)
         if self._ring is None:
             self._ring = payload_key(self._on.config.keys_dir)
             self._on.change("audit.payload_read", subject="query", note=self._note)

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from gateway.cli.replacing import PUBLIC, look, put
 from gateway.domain.operator import Exit, OperationRefused
 from gateway.policy import files
-from gateway.policy.files import PolicySource
+from gateway.policy.files import PolicySource, differing
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +48,6 @@ class Folder:
         except OSError as err:
             raise _unwritten(self.path, f"{type(err).__name__}: {err.strerror}") from err
         return backup
-
-
-def differing(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> list[str]:
-    """Names of files that are not the same in both."""
-    names = sorted({*before, *after})
-    return [name for name in names if before.get(name) != after.get(name)]
 
 
 def _is_below(name: str) -> bool:

@@ -63,8 +63,7 @@ def show_definition(screen: Screen, row: dict[str, Any]) -> None:
 
 
 def show_heading(screen: Screen, row: dict[str, Any]) -> None:
-    state = "gone" if row["gone"] else row["approval"]
-    screen.line(f"{_object(row)}  {state}", BOLD)
+    screen.line(f"{_object(row)}  {_standing(row)}", BOLD)
     if row["reason"]:
         screen.line(f"  why: {row['reason']}", YELLOW)
     if row["wire_name"] != row["name"]:
@@ -82,13 +81,19 @@ def definition_table(screen: Screen, rows: Sequence[dict[str, Any]]) -> None:
             (
                 _object(row),
                 row["wire_name"] if row["wire_name"] != row["name"] else "",
-                "gone" if row["gone"] else row["approval"],
+                _standing(row),
                 row["digest"][:12],
-                row["reason"],
+                row.get("not_in_lock") or row["reason"],
             )
             for row in rows
         ],
     )
+
+
+def _standing(row: dict[str, Any]) -> str:
+    if row.get("not_in_lock"):
+        return f"{row['approval']}, not in the lock"
+    return "gone" if row["gone"] else str(row["approval"])
 
 
 def show_flags(screen: Screen, row: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from gateway.cli.escape import visible, visible_lines
-from gateway.domain.operator import OperationRefused
+from gateway.domain.operator import AS_IT_IS, OperationRefused
 
 BOLD, RED, GREEN, YELLOW, DIM = "1", "31", "32", "33", "2"
 
@@ -82,5 +82,10 @@ def show_refused(no: OperationRefused, *, as_json: bool) -> None:
         click.echo(json.dumps({"error": no.as_json()}), err=True)
         return
     click.echo(f"error: {visible_lines(no.what)}", err=True)
-    click.echo(f"  why: {visible_lines(no.why)}", err=True)
-    click.echo(f"  fix: {visible_lines(no.fix)}", err=True)
+    click.echo(visible_lines(reasons(no)), err=True)
+
+
+def reasons(no: OperationRefused) -> str:
+    """Why, when there is more to say than what was said, and how to mend it."""
+    why = "" if no.why == AS_IT_IS else f"  why: {no.why}\n"
+    return f"{why}  fix: {no.fix}"

@@ -118,10 +118,12 @@ def restart(on: Invocation, name: str, reason: str) -> None:
 
 @server.command("remove")
 @click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
 @changing
 @common
-def remove(on: Invocation, name: str, reason: str) -> None:
+def remove(on: Invocation, name: str, yes: bool, reason: str) -> None:
     """Take the server NAME away, with all approvals. One of the file is taken out there."""
+    on.confirm(f"remove server {name!a:.60}, with everything that was approved of it?", yes=yes)
     done = on.change("server.remove", name=name, reason=reason)
     if on.screen.as_json:
         on.screen.value(done)
@@ -188,18 +190,20 @@ def _proposed(on: Invocation, name: str) -> tuple[list[dict[str, Any]], list[dic
 
 def _with_failures(on: Invocation, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """*rows* with `state`, and `failure` as the running gateway has it: it is who tried."""
-    from gateway.cli.reach import ask
-    from gateway.edge.admin import SOCKET
+    from gateway.cli.reach import health
 
-    answer = ask(on.config.data_dir / SOCKET, "server.health", {}) or {}
-    failures = answer.get("ok", {}).get("failures", {})
-    return [row | _state(row, str(failures.get(row["name"], ""))) for row in rows]
+    said = health(on.config) or {}
+    failures, unlocked = said.get("failures", {}), said.get("servers_not_in_lock", ())
+    return [
+        row | _state(row, str(failures.get(row["name"], "")), row["name"] in unlocked)
+        for row in rows
+    ]
 
 
-def _state(row: dict[str, Any], failure: str) -> dict[str, str]:
-    if row["suspended"]:
-        return {"state": "suspended", "failure": failure}
-    return {"state": "unreachable" if failure else "serving", "failure": failure}
+def _state(row: dict[str, Any], failure: str, unlocked: bool) -> dict[str, str]:
+    states = {"suspended": row["suspended"], "not in the lock": unlocked, "unreachable": failure}
+    state = next((state for state, is_so in states.items() if is_so), "serving")
+    return {"state": state, "failure": failure}
 
 
 def _switched(on: Invocation, done: Any, state: str) -> None:

@@ -36,13 +36,16 @@ def show(on: Invocation) -> None:
 @common
 def check(on: Invocation) -> None:
     """Whether the gateway would open with it: secrets there, policy valid. Exit 3: it would not."""
+    from gateway.app.operations.affording import unaffordable
     from gateway.app.operations.presence import absent, strays
 
     read = on.config
     problems = list(_problems(on, read))
     warnings = [*read.warnings, *absent(read)]
     if not problems:  # else the registry may be what cannot be read
-        warnings += strays(read, on.reading().servers)
+        house = on.reading()
+        warnings += strays(read, house.servers)
+        warnings += unaffordable(read, house.identity.agents.values(), house.servers)
     if on.screen.as_json:
         on.screen.value({"problems": [no.as_json() for no in problems], "warnings": warnings})
     else:

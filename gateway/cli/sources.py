@@ -38,6 +38,7 @@ class Asked:
     form: Format | None  # None: as it looks
     writes: bool
     url: str  # the base URL of an API, over what its document says
+    auth: str = ""  # the reference to a credential that was given
 
 
 def found_at(source: str, asked: Asked) -> Found:
@@ -91,7 +92,8 @@ def _api(place: str, body: bytes, asked: Asked) -> Found:
     from gateway.config.sources import Candidate
 
     seen = api_seen(place, body, writes=asked.writes, url=asked.url)
-    notes = ["it asks for a credential: --auth env:NAME"] if seen.wants_credential else []
+    is_wanting = seen.wants_credential and not asked.auth
+    notes = ["it asks for a credential: --auth env:NAME"] if is_wanting else []
     candidate = Candidate(seen.title, seen.name, seen.table, tuple(notes))
     rows = [
         {

@@ -19,6 +19,7 @@ from gateway.config.clients import (
     CLIENTS,
     Client,
     Scope,
+    Syntax,
     located,
     places_of,
     read_document,
@@ -33,7 +34,7 @@ from gateway.domain.operator import Exit, OperationRefused, usage
 NAME = "customhouse"
 GENERIC = "generic"
 _CALLED = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
-_ENDPOINT = re.compile(r"/(token/)?mcp(/[st]/[^/?#]+)?/?$")  # and before it: one gateway
+_ENDPOINT = re.compile(r"/(token/)?mcp(/[st]/[^/?#]+)?(/search)?/?$")  # and before it: one gateway
 _HIDDEN = "..."
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -58,7 +59,11 @@ class Spot:
     def document(self, text: str) -> dict[str, Any]:
         """Raises: ConfigError: it is not what this client reads."""
         plain = text.removeprefix("\ufeff")
-        return read_document(plain, self.client.syntax) if plain.strip() else {}
+        try:
+            return read_document(plain, self.client.syntax) if plain.strip() else {}
+        except ConfigError as err:
+            remark = "; JSON has no comments" if self.client.syntax is Syntax.JSON else ""
+            raise ConfigError(f"{self.file}: {err.what}", err.why, f"correct it{remark}") from err
 
 
 def spotting(command: Command) -> Command:
@@ -151,19 +156,31 @@ def show_change(screen: Screen, spot: Spot, old: str, new: str, own: Sequence[st
     """
     from gateway.cli.review import differences, show_lines
 
-    before, after = _hidden(spot.document(old)), _shown(spot.document(new), own)
+    raw = spot.document(new)
+    before, after = _shown(spot.document(old), raw, own), _shown(raw, raw, own)
     screen.line(str(spot.file))
     show_lines(screen, differences(before, after))
 
 
-def _shown(value: Any, own: Sequence[str]) -> Any:
-    """*value* with everything hidden but what is at the end of *own*."""
+def _shown(value: Any, new: Any, own: Sequence[str]) -> Any:
+    """*value* with everything hidden but what is at the end of *own* in *new* as well."""
     if not own:
-        return value
+        return _known(value, new)
+    if not isinstance(value, Mapping):
+        return _hidden(value)
     return {
-        key: _shown(inner, own[1:]) if key == own[0] else _hidden(inner)
+        key: _shown(inner, new[key], own[1:]) if key == own[0] else _hidden(inner)
         for key, inner in value.items()
     }
+
+
+def _known(value: Any, new: Any) -> Any:
+    """What of *value* is in our own entry, too: what else stood in its place may be secret."""
+    if value == new:
+        return value
+    if isinstance(value, Mapping) and isinstance(new, Mapping):
+        return {key: _known(inner, new.get(key)) for key, inner in value.items()}
+    return _hidden(value)
 
 
 def _hidden(value: Any) -> Any:

@@ -13,21 +13,28 @@ from gateway.domain.operator import Exit, OperationRefused, usage
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path), required=False)
+@click.option("--admin-roles", is_flag=True, help="Add roles for those who administer it.")
 @common
-def init(on: Invocation, folder: Path | None) -> None:
+def init(on: Invocation, folder: Path | None, admin_roles: bool) -> None:
     """Write customhouse.toml and policies/ into FOLDER (default: here). Nothing is overwritten.
 
     With --config FILE the configuration is FILE, and the policies go beside it.
+
+    The roles of --admin-roles are gateway-operator, policy-author, approver and auditor; nobody holds
+    one until an agent is given it: customhouse agent grant NAME ROLE.
     """
-    from gateway.cli.starter import files
+    from gateway.cli.starter import ADMIN_ROLES, files
 
     folder, settings = _places(on, folder)
 
     # A policy that is there is somebody's: a file of ours in it could change what it allows.
     kept_policy = (folder / "policies").exists()
+    if kept_policy and admin_roles:
+        raise _somebodys(folder / "policies")
     written: list[str] = []
     kept: list[str] = []
-    contents = {settings if name == FILE else name: text for name, text in files().items()}
+    made = files(ADMIN_ROLES if admin_roles else "")
+    contents = {settings if name == FILE else name: text for name, text in made.items()}
     for name, content in contents.items():
         is_theirs = kept_policy and name.startswith("policies/")
         done = not is_theirs and _write_new(folder / name, content)
@@ -41,6 +48,15 @@ def init(on: Invocation, folder: Path | None) -> None:
         on.screen.note(f"kept {folder / name}: it is there already")
     on.screen.note("keys/ and data/ will appear beside them; keep both out of version control")
     on.screen.note(f"next: {_next(folder, settings)}")
+
+
+def _somebodys(policy: Path) -> OperationRefused:
+    return OperationRefused(
+        f"{policy} is there already",
+        "a policy is somebody's, and no rule is added to it",
+        "write them into a new folder and copy them: customhouse init --admin-roles FOLDER",
+        Exit.CONFLICT,
+    )
 
 
 def _places(on: Invocation, folder: Path | None) -> tuple[Path, str]:

@@ -70,6 +70,43 @@ p, *, *, tool/*, call, destructive, deny
 p, reader, default, tool/time/*, call, -, allow
 """
 
+# As in the example of the repository; what each noun lets see and do says its README.md.
+ADMIN_ROLES = """
+# ---- Who administers the gateway over /api/v1 ----------------------------------------------------
+# In the tenant column * means here: about every tenant. The same rule with one tenant instead shows
+# that tenant's agents, keys, budgets and calls, and nothing of the house. Who holds such a role is
+# for the platform to say: a role given in tenants/*.csv counts in that tenant only.
+# Nobody holds any of these until an agent of the tenant `default` is given it.
+
+g, gateway-operator, onlooker, default
+g, policy-author, onlooker, default
+g, approver, onlooker, default
+g, auditor, onlooker, default
+
+p, onlooker, *, admin/health, read, -, allow
+p, onlooker, *, admin/servers, read, -, allow
+p, onlooker, *, admin/tools, read, -, allow
+p, onlooker, *, admin/agents, read, -, allow
+
+# gateway-operator: keeps it running. Approves nothing, reads no calls.
+p, gateway-operator, *, admin/metrics, read, -, allow
+p, gateway-operator, *, admin/servers, admin, -, allow
+p, gateway-operator, *, admin/keys, read, -, allow
+p, gateway-operator, *, admin/keys, admin, -, allow
+p, gateway-operator, *, admin/budgets, read, -, allow
+
+# policy-author: writes the policy and puts it in force, or proposes it where it takes two.
+p, policy-author, *, admin/policy, read, -, allow
+p, policy-author, *, admin/policy, admin, -, allow
+
+# approver: approves what servers say of themselves, and policies that others propose.
+p, approver, *, admin/approvals, admin, -, allow
+p, approver, *, admin/policy, read, -, allow
+
+# auditor: reads everything, the only one to read arguments and results, and changes nothing.
+p, auditor, *, admin/*, read, -, allow
+"""
+
 CONDITIONS = """\
 # Names for the condition column of policy.csv, joined there by + when several must hold.
 # What cannot be evaluated never satisfies an allow and never escapes a deny.
@@ -119,12 +156,12 @@ def model() -> str:
     return head + "\n".join(sections)
 
 
-def files() -> Mapping[str, str]:
+def files(more_rules: str = "") -> Mapping[str, str]:
     """Relative path -> content, in the order in which they are written."""
     return {
         "customhouse.toml": CONFIGURATION,
         "policies/model.conf": model(),
-        "policies/policy.csv": POLICY,
+        "policies/policy.csv": POLICY + more_rules,
         "policies/conditions.toml": CONDITIONS,
         "policies/cases/first.toml": CASES,
     }

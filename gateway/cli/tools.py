@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -174,7 +175,17 @@ def _rows(on: Invocation, server: str | None) -> list[dict[str, Any]]:
         return list(on.remote.rows("definition.list", server=server))
     from gateway.app.operations.showing import definition_rows
 
-    return definition_rows(on.reading(), server)
+    return _with_lock(on, definition_rows(on.reading(), server))
+
+
+def _with_lock(on: Invocation, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """*rows* with `not_in_lock`: why a gateway that runs frozen refuses what is approved."""
+    from gateway.cli.reach import health
+
+    unlocked: dict[str, str] = {}
+    with suppress(OperationRefused):  # one that does not answer takes no list away
+        unlocked = (health(on.config) or {}).get("not_in_lock", {})
+    return [row | {"not_in_lock": unlocked.get(row["object"], "")} for row in rows]
 
 
 def _shown(on: Invocation, named: str) -> dict[str, Any]:
@@ -184,7 +195,8 @@ def _shown(on: Invocation, named: str) -> dict[str, Any]:
     from gateway.app.operations.showing import definition_shown, find_pin
 
     house = on.reading()
-    return definition_shown(house, find_pin(house, named))
+    (row,) = _with_lock(on, [definition_shown(house, find_pin(house, named))])
+    return row
 
 
 def _place(on: Invocation, named: str) -> tuple[str, str, str]:
@@ -242,7 +254,8 @@ def _show_answer(screen: Screen, done: dict[str, Any]) -> None:
     screen.note(f"call {done['call']}: {done['status']} {done['code']}".rstrip())
     if done["status"] == "refused":
         screen.line(done["sentence"], BOLD)
-        screen.text(done["decision"])
+        if done["decision"]:
+            screen.text(done["decision"])
         return
     charged = ", ".join(f"{amount} {meter}" for meter, amount in done["charged"].items())
     screen.note(f"charged: {charged}")

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateway.cli.differing import show_differences
+from gateway.cli.differing import show_differences, show_lines
 from gateway.cli.invocation import Invocation, changing, common, end, now_us
 from gateway.cli.screen import BOLD, YELLOW
 from gateway.domain.operator import Exit
 
 if TYPE_CHECKING:
     from gateway.app.course import Step
+    from gateway.cli.remote import Remote
 
 SHOWN = 12  # of a digest, where it need not be typed
 YES = click.option("--yes", is_flag=True, help="Do not ask.")
@@ -73,12 +74,13 @@ def rollback(on: Invocation, version: str, write: bool, reason: str) -> None:
 @common
 def pending(on: Invocation, digest: str | None) -> None:
     """Policies that were proposed; with DIGEST, what it would change. Exit 1: nothing waits."""
-    from gateway.app.operations.proposing import as_row
-
+    if digest and on.remote is not None:
+        _tell(on, on.remote.look("policy.proposal", digest=digest))
+        return
     if digest:
         _show(on, digest)
         return
-    rows = [as_row(step) for step in _waiting(on)]
+    rows = _rows(on)
     if on.screen.as_json:
         on.screen.value(rows)
     else:
@@ -94,14 +96,35 @@ def pending(on: Invocation, digest: str | None) -> None:
 @common
 def approve(on: Invocation, digest: str, yes: bool, reason: str) -> None:
     """Put in force what somebody else proposed, after a look at what it changes."""
-    if not on.screen.as_json and not yes:
-        _show(on, digest)
-    on.confirm(f"Put policy {digest[:SHOWN]} in force?", yes=yes)
-    done = on.change("policy.approve", digest=digest, reason=reason)
+    if on.remote is not None:
+        done = _approve_elsewhere(on, on.remote, digest, reason, yes=yes)
+    else:
+        if not on.screen.as_json and not yes:
+            _show(on, digest)
+        on.confirm(_question(digest), yes=yes)
+        done = on.change("policy.approve", digest=digest, reason=reason)
     if on.screen.as_json:
         on.screen.value(done)
         return
     say_in_force(on, done)
+
+
+def _approve_elsewhere(
+    on: Invocation, remote: Remote, digest: str, reason: str, *, yes: bool
+) -> dict[str, Any]:
+    """What is put in force is what was looked at, in the place of what is in force now."""
+    told, etag = remote.seen("policy.proposal", digest=digest)
+    if not on.screen.as_json and not yes:
+        _tell(on, told)
+    on.confirm(_question(digest), yes=yes)
+    done: dict[str, Any] = remote.change(
+        "policy.approve", {"digest": digest, "reason": reason}, etag
+    )
+    return done
+
+
+def _question(digest: str) -> str:
+    return f"Put policy {digest[:SHOWN]} in force?"
 
 
 COMMANDS = (history, rollback, pending, approve)
@@ -140,6 +163,15 @@ def _files(on: Invocation, version: str) -> Any:
         return files_of(trail, version)
 
 
+def _rows(on: Invocation) -> list[dict[str, Any]]:
+    """What waits, the oldest first."""
+    if on.remote is not None:
+        return list(on.remote.rows("policy.pending"))
+    from gateway.app.operations.proposing import as_row
+
+    return [as_row(step) for step in _waiting(on)]
+
+
 def _waiting(on: Invocation) -> list[Step]:
     from gateway.app.course import standing
     from gateway.app.operations.proposing import can_wait
@@ -149,12 +181,22 @@ def _waiting(on: Invocation) -> list[Step]:
     return [step for step in reversed(now.proposals) if can_wait(step, now.version, now_us())]
 
 
+def _tell(on: Invocation, told: dict[str, Any]) -> None:
+    """What a proposed policy would change, as the gateway elsewhere says it."""
+    if on.screen.as_json:
+        on.screen.value(told)
+        return
+    on.screen.note(f"proposed by {told['proposed_by']} at {told['at']}")
+    on.screen.note(f"files that change: {', '.join(told['files']) or 'none'}")
+    show_lines(on, told["rules"])
+
+
 def _show(on: Invocation, digest: str) -> None:
     """What the proposed policy would change: rules, conditions, rights, and which files."""
     from gateway.app.operations.entering import unknown
     from gateway.app.operations.reading import policy_in_force
     from gateway.app.operations.versions import files_of, snapshot_of
-    from gateway.cli.restoring import differing
+    from gateway.policy.files import differing
     from gateway.policy.snapshot import builtin_deny_all
 
     if digest not in {step.version for step in _waiting(on)}:

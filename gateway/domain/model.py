@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
 MODERN_VERSION = "2026-07-28"
+KEY_OF_API = "api:"  # how the id of a key begins that was made over the API
 
 
 class Kind(StrEnum):
@@ -69,6 +70,11 @@ class Principal:
     # with another of them is the same principal.
     credential: str = field(default="", compare=False)
     token: Token | None = field(default=None, compare=False, repr=False)  # None: it was a key
+
+    @property
+    def was_handed_out(self) -> bool:
+        """Whether somebody else saw the credential first: whoever made it over the API."""
+        return self.token is None and self.credential.startswith(KEY_OF_API)
 
     @property
     def credential_named(self) -> str:

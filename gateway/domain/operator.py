@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+# True of every request that makes no sense, and no reason beside what is said: left out for people.
+AS_IT_IS = "the request cannot be carried out as it is"
+
 
 class Exit(IntEnum):
     """How a command ends."""
@@ -43,4 +46,4 @@ class OperationRefused(Exception):
 
 def usage(what: str, fix: str) -> OperationRefused:
     """The request itself makes no sense."""
-    return OperationRefused(what, "the request cannot be understood", fix, Exit.USAGE)
+    return OperationRefused(what, AS_IT_IS, fix, Exit.USAGE)

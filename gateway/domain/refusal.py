@@ -118,7 +118,8 @@ def _concealed(id_: str) -> Refusal:
 NOT_AUTHENTICATED = Refusal(
     "not_authenticated", 401, 40100, False,
     "The credential is missing, unknown, expired or revoked.",
-    "Send a valid key as 'Authorization: Bearer KEY'; 'customhouse key issue' makes one.",
+    "Send a valid key or token as 'Authorization: Bearer ...'. 'customhouse key issue' makes a key; "
+    "a token comes from an issuer that the gateway trusts.",
 )  # fmt: skip
 CONFLICTING_CREDENTIALS = Refusal(
     "conflicting_credentials", 400, 40000, False,
@@ -263,7 +264,7 @@ INVALID_ARGUMENTS = Refusal(
 OVER_BUDGET = Refusal(
     "over_budget", 200, 42901, True,
     "The budget does not cover this call.",
-    "Wait for the window to end, or ask for a larger budget.", as_result=True,
+    "Ask for a larger budget.", as_result=True,
 )  # fmt: skip
 TOO_MANY_STREAMS = Refusal(
     "too_many_streams", 429, 42903, True,

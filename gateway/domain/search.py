@@ -3,7 +3,8 @@
     time_getZone  "Says where it is noon."     ->     time get zone | says where it is noon
 
 What a caller may not see has no part in what it is told: how rare a word is counts only among the
-tools that the caller sees, so that neither what is found nor its order says anything of the rest.
+tools that the caller sees, so that neither what is found nor its order says anything of the rest. Nor
+does the time it takes: only what the caller sees is gone through, so there are no lists by word.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 import re
 import unicodedata
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from heapq import nsmallest
 from itertools import islice
 from math import log
@@ -29,7 +30,6 @@ _EXACT, _BASE, _BEGUN, _NEAR = 4, 3, 2, 1  # and how well it fits: see `_keys_as
 _ENDINGS = ("s", "ed", "ing")
 _MIN_BASE_CHARS = 3
 _HEADS = (4, 5)  # characters by which a word is found that is not spelled to its end, or not so
-_SHIFT, _WEIGHT = 2, 3  # a posting is number << 2 | weight
 # They stand in every description, and would be most of the work.
 _SAY_NOTHING = frozenset(
     "a an and are as at be by for from if in is it its of on or that the this to which with".split()  # noqa: SIM905 - one line, not thirty
@@ -55,46 +55,41 @@ class Index:
         # Of what fits equally well the shorter name is nearer to what was asked.
         self.tools = tuple(sorted(definitions, key=lambda d: (len(d.wire_name), d.wire_name)))
         self._numbers = {tool.object: number for number, tool in enumerate(self.tools)}
-        self._postings: dict[str, array[int]] = {}
-        for number, tool in enumerate(self.tools):
-            for key, weight in _weighed(tool).items():
-                posting = self._postings.get(key)
-                if posting is None:
-                    posting = self._postings[key] = array("I")
-                posting.append(number << _SHIFT | weight)
+        shared: dict[str, str] = {}  # each key once, however many tools have it
+        self._weighed = [
+            {shared.setdefault(key, key): weight for key, weight in _weighed(tool).items()}
+            for tool in self.tools
+        ]
 
-    def sight(self, visible: Iterable[Definition]) -> bytes:
-        """One byte for each tool: 1 for those that are *visible*."""
-        sight = bytearray(len(self.tools))
-        for tool in visible:
-            number = self._numbers.get(tool.object)
-            if number is not None:
-                sight[number] = 1
-        return bytes(sight)
+    def sight(self, visible: Iterable[Definition]) -> Sequence[int]:
+        """The numbers of those that are *visible*."""
+        numbers = (self._numbers.get(tool.object) for tool in visible)
+        return array("I", (number for number in numbers if number is not None))
 
-    def find(self, query: str, sight: bytes, most: int) -> list[Definition]:
+    def find(self, query: str, sight: Sequence[int], most: int) -> list[Definition]:
         """The tools within *sight* that fit *query* best, best first."""
-        n_seen = sight.count(1)
+        terms = list(islice(dict.fromkeys(words(query)), MAX_TERMS))
         scores: dict[int, float] = {}
-        for term in islice(dict.fromkeys(words(query)), MAX_TERMS):
-            fitting = self._fitting(term, sight)
+        for fitting in self._fitting(terms, sight):
             n_fitting = len(fitting)
-            rarity = log(1 + (n_seen - n_fitting + 0.5) / (n_fitting + 0.5))
+            rarity = log(1 + (len(sight) - n_fitting + 0.5) / (n_fitting + 0.5))
             for number, weight in fitting.items():
                 scores[number] = scores.get(number, 0.0) + weight * rarity
         best = nsmallest(most, ((-score, number) for number, score in scores.items()))
         return [self.tools[number] for _, number in best]
 
-    def _fitting(self, term: str, sight: bytes) -> dict[int, int]:
-        """How well each tool within *sight* fits *term*, if it does."""
-        fitting: dict[int, int] = {}
-        for key, fit in _keys_asked(term):
-            for posting in self._postings.get(key, ()):
-                number = posting >> _SHIFT
-                if sight[number]:
-                    weight = (posting & _WEIGHT) * fit
-                    if weight > fitting.get(number, 0):
-                        fitting[number] = weight
+    def _fitting(self, terms: list[str], sight: Sequence[int]) -> list[dict[int, int]]:
+        """How well each tool within *sight* fits each of *terms*, if it does."""
+        asked: dict[str, list[tuple[dict[int, int], int]]] = {}
+        fitting: list[dict[int, int]] = [{} for _ in terms]
+        for fits, term in zip(fitting, terms, strict=True):
+            for key, fit in _keys_asked(term):
+                asked.setdefault(key, []).append((fits, fit))
+        for number in sight:
+            weighed = self._weighed[number]
+            for key in weighed.keys() & asked.keys():
+                for fits, fit in asked[key]:
+                    fits[number] = max(fits.get(number, 0), weighed[key] * fit)
         return fitting
 
 

@@ -39,7 +39,7 @@ from gateway.edge.lists import Lists
 from gateway.edge.methods import Naming, find_method
 from gateway.edge.reply import Answer, Identification, final_result, result_frame, upstream_state
 from gateway.edge.rounds import Govern, Unbridged, bridged
-from gateway.edge.search import Searches, asked_really
+from gateway.edge.search import Searches, asked_really, is_inner
 from gateway.edge.state import States
 from gateway.edge.stream import Stream, final_result_of
 from gateway.edge.strict import Message
@@ -79,7 +79,8 @@ class Answers:
         asked = exchange.asked
         exchange.governed = True
         message = asked.message
-        asking = Asking(message.id, message.method, asked.client.modern, _uri_asked(message))
+        uri, inner = _uri_asked(message), is_inner(asked)
+        asking = Asking(message.id, message.method, asked.client.modern, uri, inner)
         call_id = new_call_id(self._house.clock())
         try:
             return await self._governed(exchange, asking, call_id)

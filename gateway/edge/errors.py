@@ -3,7 +3,8 @@
 tools/call, listed but refused now      a result with isError true, one sentence for the model
 anything else                           a JSON-RPC error
 both carry                              {"io.customhouse/refusal": {"code":...,"call_id":...}}
-what must not be told apart             -32602 and a call id, nothing else
+what must not be told apart             -32602 and a call id, nothing else; through call_tool a
+                                        result with isError true, for the model chose the name
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from gateway.edge.reply import (
 REFUSAL_META = "io.customhouse/refusal"
 INTERNAL_ERROR = -32603
 CANCELLED = -32800
+NOT_FOUND = "There is no such tool for you: find its name with search_tools."
 NO_ID = b"null"
 
 # MCP 2026-07-28: the code of an error decides the HTTP status, whoever made the error.
@@ -56,6 +58,7 @@ class Asking(msgspec.Struct, frozen=True):
     method: str
     modern: bool
     uri: str = ""  # of a resources/read: its refusal says again what was asked (SEP-2164)
+    inner: bool = False  # a call through call_tool: its client listed no name of what it calls
 
 
 _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -70,7 +73,8 @@ def refused_answer(
 ) -> Answer:
     """The answer to a request that the border, or an upstream that failed, says no to."""
     row = refused.shown
-    if asking.method == "tools/call" and row.as_result:
+    is_hidden = asking.inner and row is UNKNOWN_OBJECT
+    if asking.method == "tools/call" and (row.as_result or is_hidden):
         return Answer(HTTPStatus.OK, _refused_result(refused, asking, own, left), is_refusal=True)
     body = _error_frame(asking.id or NO_ID, row.code, refused.say(), _machine(refused), asking.uri)
     if asking.modern:
@@ -142,8 +146,9 @@ def _refused_result(
     meta: dict[str, Any] = {REFUSAL_META: _machine(refused)}
     if left is not None:
         meta[CALL_META] = {"call_id": refused.call_id, "left": dict(left)}
+    said = NOT_FOUND if refused.shown is UNKNOWN_OBJECT else refused.say()
     result: dict[str, Any] = {
-        "content": [{"type": "text", "text": refused.say()}],
+        "content": [{"type": "text", "text": said}],
         "isError": True,
         "_meta": meta,
     }

@@ -8,7 +8,7 @@ Behind `asked_really` there is no call_tool: policy, budgets, pins and the log k
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -21,7 +21,7 @@ from gateway.domain.meter import bytes_within
 from gateway.domain.model import Call, Definition, Kind, Principal
 from gateway.domain.refusal import INVALID_ARGUMENTS, Refused
 from gateway.domain.search import Index
-from gateway.edge.calls import Asked, Place
+from gateway.edge.calls import MAX_NAME_CHARS, Asked, Place
 from gateway.edge.endpoint import Endpoint, Span
 from gateway.edge.methods import METHODS, Method
 from gateway.edge.reply import CALL_META, SERVER_INFO_META, Identification, call_meta
@@ -32,6 +32,7 @@ MAX_QUERY_CHARS = 400
 MAX_FOUND_BYTES = bytes_within(25_000)  # as much as a tool may answer when nothing else is said
 _FOUND = 5
 _MAX_SIGHTS = 512
+_MOST_ON_LOOP = 1_000  # tools: to go through so many takes a few milliseconds
 _CALL_METHOD = "tools/call"
 _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -63,7 +64,12 @@ _TOOLS: Mapping[str, Mapping[str, Any]] = {
         "inputSchema": {
             "type": "object",
             "properties": {
-                "name": {"type": "string", "description": "The tool's name, as it was found."},
+                "name": {
+                    "type": "string",
+                    "minLength": 1,
+                    "maxLength": MAX_NAME_CHARS,
+                    "description": "The tool's name, as it was found.",
+                },
                 "arguments": {
                     "type": "object",
                     "description": "What the tool's inputSchema asks for.",
@@ -79,6 +85,13 @@ _VALIDATORS: Mapping[str, Validator] = MappingProxyType(
 )
 # As tools/list shows them here, to everybody and always.
 TOOLS = tuple(msgspec.Raw(msgspec.json.encode(tool)) for tool in _TOOLS.values())
+
+
+def is_inner(asked: Asked) -> bool:
+    """Whether a tool is called through call_tool, or would be."""
+    message = asked.message
+    is_call = asked.endpoint.search and message.method == _CALL_METHOD
+    return is_call and message.params.get("name") == CALL
 
 
 def asked_really(asked: Asked, row: Method) -> tuple[Asked, Method]:
@@ -115,7 +128,7 @@ class Searches:
         self._index = Index(())
         self._indexed = -1  # the version of the catalogue that the index is of
         self._seen_at: object = None  # what was in force when the sights were taken
-        self._sights: dict[tuple[Principal, Endpoint], bytes] = {}
+        self._sights: dict[tuple[Principal, Endpoint], Sequence[int]] = {}
 
     async def result(self, call: Call, endpoint: Endpoint) -> bytes:
         """The result of search_tools, raw. Raises: Refused: INVALID_ARGUMENTS."""
@@ -123,7 +136,11 @@ class Searches:
         place = await self._indexed_place()
         sight = self._sight(call.principal, endpoint, place)
         most = int(call.arguments.get("limit", _FOUND))
-        found = self._index.find(call.arguments["query"], sight, most)
+        asked = (call.arguments["query"], sight, most)
+        if len(sight) > _MOST_ON_LOOP:
+            found = await anyio.to_thread.run_sync(self._index.find, *asked)
+        else:
+            found = self._index.find(*asked)
         return self._said(call, _shown(found, endpoint))
 
     async def _indexed_place(self) -> Place:
@@ -137,7 +154,7 @@ class Searches:
                     self._indexed = catalogue.version
         return place
 
-    def _sight(self, principal: Principal, endpoint: Endpoint, place: Place) -> bytes:
+    def _sight(self, principal: Principal, endpoint: Endpoint, place: Place) -> Sequence[int]:
         now = (place.snapshot.version, place.catalogue.version)
         if now != self._seen_at or len(self._sights) >= _MAX_SIGHTS:
             self._sights.clear()

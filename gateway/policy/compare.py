@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -94,3 +95,18 @@ def _worded(able: list[str], unless: list[str], rule: int) -> Standing:
     words = [f"if {' or '.join(sorted(able))}"] if able else []
     words += [f"unless {' or '.join(sorted(unless))}"] if unless else []
     return Standing(", ".join(words) or YES, rule)
+
+
+def changed_lines(before: Snapshot, after: Snapshot) -> list[tuple[str, str]]:
+    """("-" or "+", line) of rules, roles and conditions, in the order of their files."""
+    old, new = dict.fromkeys(_lines(before)), dict.fromkeys(_lines(after))
+    removed = [("-", text) for text in old if text not in new]
+    return removed + [("+", text) for text in new if text not in old]
+
+
+def _lines(policy: Snapshot) -> list[str]:
+    conditions = (
+        f"[{name}] {json.dumps(condition.table, sort_keys=True, default=str)}"
+        for name, condition in sorted(policy.conditions.items())
+    )
+    return [*(r.text for r in policy.rules), *(k.text for k in policy.links), *conditions]

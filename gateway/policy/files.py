@@ -192,3 +192,9 @@ def _binding(row: Any) -> Binding:
     if not isinstance(row, list) or len(row) != 3 or not all(isinstance(x, str) for x in row):
         raise ValueError("a binding is [agent, role, tenant]")
     return (row[0], row[1], row[2])
+
+
+def differing(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> list[str]:
+    """Names of files that are not the same in both."""
+    names = sorted({*before, *after})
+    return [name for name in names if before.get(name) != after.get(name)]

@@ -70,6 +70,28 @@ def narrowed(snapshot: Snapshot, used: Mapping[tuple[int, Done], int]) -> list[N
     return [_narrow(rule, by_rule[rule.index]) for rule in allows]
 
 
+def narrower(snapshot: Snapshot, call: Call, deciding: int) -> list[Rule]:
+    """Allows with conditions that match *call* beside the one without that decided it.
+
+    Those of the narrowest objects first. Whether their conditions held is for the caller to find out.
+    """
+    if deciding < 0 or snapshot.rules[deciding].conditions:
+        return []
+    who, name = call.principal, object_of(call)
+    subjects = {*snapshot.roles.closure(who.subject, who.tenant, who.roles), ANY}
+    found = [
+        rule
+        for rule in snapshot.rules
+        if rule.conditions
+        and rule.effect is Verdict.ALLOW
+        and rule.subject in subjects
+        and rule.tenant in (who.tenant, ANY)
+        and rule.act in (call.act, ANY)
+        and (rule.object == name or (rule.object[-1:] == ANY and name.startswith(rule.object[:-1])))
+    ]
+    return sorted(found, key=lambda rule: (rule.object != name, -len(rule.object)))
+
+
 def untold(rule: Rule) -> bool:
     """Whether it may count without any entry that says so: for what is listed, and for figures."""
     return rule.act == _LIST or _opens_figures(rule)

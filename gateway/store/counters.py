@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from gateway.audit import entry as entries
 from gateway.domain.budget import LEVELS, METERS, Limits, Purses
-from gateway.domain.rate import Wait, admitted, take
+from gateway.domain.rate import Rate, Wait, admitted, take
 
 MAX_BUCKETS = 200_000
 LONGEST_PERIOD_US = 3_600_000_000
@@ -54,6 +54,14 @@ class Counters:
             if account not in self._tats and len(self._tats) >= MAX_BUCKETS:
                 self._forget(now_us)
             self._tats[account], _ = take(self._tats.get(account, 0), limit.rate, now_us)
+
+    def relimit(self, account: str, rate: Rate, now_us: int) -> None:
+        """Go on under another rate: a bucket that is deeper than *rate* lets it be is just empty.
+
+        Else whoever had used up 1/hour would wait out the hour under 60/min as well.
+        """
+        if account in self._tats:
+            self._tats[account] = min(self._tats[account], now_us + rate.depth_us)
 
     def totals(self, accounts: Sequence[str], now_us: int) -> tuple[dict[str, int], dict[str, int]]:
         """(held, charged) per meter over *accounts*, in the day of *now_us*."""

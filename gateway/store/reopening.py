@@ -120,6 +120,16 @@ def finish(data_dir: Path, keys_dir: Path) -> None:
     replace_file(keys_dir / CHECKPOINT, str(note).encode())
 
 
+def vkey_of(keys_dir: Path, lost: Lost) -> str:
+    """The file with a key that verifies the old log; "" when none was kept."""
+    for path in vkey_files(keys_dir):
+        with suppress(BadVkey):
+            vkey = Vkey.parse(_read(path).decode("ascii", "replace"))
+            if vkey.name == ORIGIN_PREFIX + lost.last.log:
+                return path.name
+    return ""
+
+
 def set_aside(data_dir: Path) -> list[str]:
     """The files of logs that were reopened: nothing is erased from these."""
     return sorted(path.name for path in data_dir.glob("customhouse-*.db*"))

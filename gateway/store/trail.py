@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +12,11 @@ from pathlib import Path
 from gateway.audit import entry as entries
 from gateway.store.engine import DATABASE, SCHEMA_HEAD, SchemaUnknown, reading, schema_version
 
+# One look at the outcome, however many words are looked for in it.
 _OUTCOME_HAS = """EXISTS (SELECT 1 FROM entries ended WHERE ended.call_id = entries.call_id
-    AND ended.call_id <> '' AND ended.kind = 'outcome' AND instr(ended.body, ?) > 0)"""
-_CODE = f"CASE kind WHEN 'intent' THEN {_OUTCOME_HAS} ELSE instr(body, ?) > 0 END"
+    AND ended.call_id <> '' AND ended.kind = 'outcome' AND {})"""
 PIECE = 5_000  # entries that are read at once
+STEPS = 10_000  # of SQLite's machine, between two questions whether to go on
 MAX_NAMES = 100_000  # kept while reading; the table may hold millions of addresses
 PROPOSE = "policy.propose"  # the one entry about policy whose digest is not in force
 
@@ -28,6 +29,10 @@ def puts_in_force(entry: entries.Change) -> bool:
 
 class NoLog(Exception):
     """There is no log in this data folder yet."""
+
+
+class Interrupted(Exception):
+    """Reading was stopped before its end."""
 
 
 class NotReadableHere(Exception):
@@ -79,6 +84,22 @@ class Trail:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._names: dict[str, str] = {}
+
+    @contextmanager
+    def while_true(self, goes_on: Callable[[], bool]) -> Iterator[None]:
+        """Read for as long as *goes_on* says so; SQLite itself asks it, even where nothing is found.
+
+        Raises: Interrupted.
+        """
+        self._connection.set_progress_handler(lambda: not goes_on(), STEPS)
+        try:
+            yield
+        except sqlite3.OperationalError as err:
+            if err.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+                raise
+            raise Interrupted from err
+        finally:
+            self._connection.set_progress_handler(None, 0)
 
     def size(self) -> int:
         row = self._connection.execute("SELECT COALESCE(MAX(idx) + 1, 0) FROM entries").fetchone()
@@ -245,27 +266,34 @@ class Trail:
             values += wanted.kinds
         for group in wanted.containing:
             # A scan in C: far cheaper than decoding an entry to find out that it is not meant.
-            clauses.append("(" + " OR ".join("instr(body, ?) > 0" for _ in group) + ")")
+            clauses.append(_has("body", group))
             values += [text.encode() for text in group]
         if wanted.codes:
-            clauses.append("(" + " OR ".join(_CODE for _ in wanted.codes) + ")")
-            values += [text for code in wanted.codes for text in [f'"{code}"'.encode()] * 2]
+            ended = _OUTCOME_HAS.format(_has("ended.body", wanted.codes))
+            said = _has("body", wanted.codes)
+            clauses.append(f"CASE kind WHEN 'intent' THEN {ended} ELSE {said} END")
+            values += [f'"{code}"'.encode() for code in wanted.codes] * 2
         if wanted.statuses:
-            ended = " OR ".join(_OUTCOME_HAS for _ in wanted.statuses)
+            ended = _OUTCOME_HAS.format(_has("ended.body", wanted.statuses))
             clauses.append(f"(kind <> 'intent' OR {ended})")
             values += [f'"status":"{status}"'.encode() for status in wanted.statuses]
         return "WHERE " + " AND ".join(clauses), values
 
     def _bounds(self, wanted: Slice) -> tuple[int, int]:
         """Times never go back along the log, so a span of time is a span of indexes."""
-        size = self.size()
-        first, end = (
-            self._connection.execute(
-                "SELECT COALESCE(MIN(idx), ?) FROM entries WHERE at >= ?", (size, at_us)
-            ).fetchone()[0]
-            for at_us in (wanted.since_us, wanted.until_us)
-        )
-        return int(first), int(end)
+        return self._first_since(wanted.since_us), self._first_since(wanted.until_us)
+
+    def _first_since(self, at_us: int) -> int:
+        # In the order of the index on times; MIN(idx) would go through the log.
+        row = self._connection.execute(
+            "SELECT idx FROM entries WHERE at >= ? ORDER BY at, idx LIMIT 1", (at_us,)
+        ).fetchone()
+        return self.size() if row is None else int(row[0])
+
+
+def _has(column: str, texts: Sequence[object]) -> str:
+    """At least one of as many texts stands in *column*."""
+    return "(" + " OR ".join(f"instr({column}, ?) > 0" for _ in texts) + ")"
 
 
 def _marks(values: Sequence[object]) -> str:

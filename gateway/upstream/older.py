@@ -13,6 +13,7 @@ import asyncio
 import itertools
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Protocol
 
 import anyio
@@ -20,7 +21,7 @@ import msgspec
 
 from gateway.domain import refusal
 from gateway.domain.asking import ASKS
-from gateway.domain.model import Outcome
+from gateway.domain.model import Call, Outcome
 from gateway.upstream import own
 from gateway.upstream.asks import INVALID_REQUEST, NOT_OFFERED, Asks, error, response
 from gateway.upstream.envelope import legacy_request, notification
@@ -36,6 +37,7 @@ from gateway.upstream.message import (
     progress_token,
 )
 from gateway.upstream.own import own_call
+from gateway.upstream.signature import said_in
 from gateway.upstream.spec import Offer
 from gateway.upstream.subscribe import Told
 
@@ -90,8 +92,11 @@ class Wire(Protocol):
         """
         ...
 
-    async def post(self, body: bytes) -> None:
-        """One message that has no answer. Raises: UpstreamFailed."""
+    async def post(self, body: bytes, call: Call | None = None) -> None:
+        """One message that has no answer. Raises: UpstreamFailed.
+
+        *call*: as whose it is signed; None: the gateway's own.
+        """
         ...
 
     async def listen(self, session: OlderSession) -> None:
@@ -111,15 +116,15 @@ def rejects(status: int) -> bool:
 class Outbox:
     """Messages without an answer, posted one after the other; the newest are dropped when it is full."""
 
-    def __init__(self, post: Callable[[bytes], Awaitable[None]]) -> None:
+    def __init__(self, post: Callable[[bytes, Call | None], Awaitable[None]]) -> None:
         self._post = post
-        self._waiting: deque[bytes] = deque()
+        self._waiting: deque[tuple[bytes, Call | None]] = deque()
         self._filled = asyncio.Event()
 
-    def put(self, body: bytes) -> None:
+    def put(self, body: bytes, call: Call | None = None) -> None:
         # A server that asks faster than it takes answers goes without some.
         if len(self._waiting) < MAX_UNSENT:
-            self._waiting.append(body)
+            self._waiting.append((body, call))
             self._filled.set()
 
     async def work(self) -> None:
@@ -129,7 +134,7 @@ class Outbox:
             self._filled.clear()
             while self._waiting:
                 try:
-                    await self._post(self._waiting.popleft())
+                    await self._post(*self._waiting.popleft())
                 except UpstreamFailed:
                     continue
 
@@ -184,7 +189,9 @@ class OlderSession:
         exchange.id = request_id = b"%d" % next(self._ids)
         self._in_flight[request_id] = exchange
         if self._offer is not None and exchange.asker is not None:
-            exchange.conversation = Asks(exchange, exchange.asker, self._reply)
+            exchange.conversation = Asks(
+                exchange, exchange.asker, partial(self._reply, exchange.call)
+            )
         is_settled = False
         try:
             body = legacy_request(exchange.call, request_id)
@@ -196,12 +203,12 @@ class OlderSession:
         finally:
             del self._in_flight[request_id]
             if exchange.sent and not is_settled:
-                self._cancel(request_id, exchange.call.method)
+                self._cancel(request_id, exchange.call)
         return outcome
 
-    def tell(self, line: bytes) -> None:
-        """Send one notification or request of ours whose answer does not matter."""
-        self._outbox.put(line)
+    def tell(self, line: bytes, call: Call | None = None) -> None:
+        """Send one message whose answer does not matter. *call*: it is said in; None: in none."""
+        self._outbox.put(line, said_in(call) if call else None)
 
     def next_id(self) -> bytes:
         """An id for a request whose answer does not matter."""
@@ -302,7 +309,7 @@ class OlderSession:
             answer = error(METHOD_NOT_FOUND, NOT_OFFERED)
         else:
             return False
-        self.tell(response(bytes(question.id), answer))
+        self.tell(response(bytes(question.id), answer), exchange.call if exchange else None)
         return True
 
     def _noted(self, word: Message) -> bool:
@@ -335,13 +342,12 @@ class OlderSession:
             exchange.deliver(message)
         return True
 
-    async def _reply(self, line: bytes) -> None:
-        self.tell(line)
+    async def _reply(self, call: Call, line: bytes) -> None:
+        self.tell(line, call)
 
-    def _cancel(self, request_id: bytes, method: str) -> None:
-        if self.over.is_set() or method in _NOT_CANCELLED:
+    def _cancel(self, request_id: bytes, call: Call) -> None:
+        if self.over.is_set() or call.method in _NOT_CANCELLED:
             return
         raw = msgspec.Raw(request_id)
-        self.tell(
-            notification("notifications/cancelled", {"requestId": raw, "reason": "cancelled"})
-        )
+        word = notification("notifications/cancelled", {"requestId": raw, "reason": "cancelled"})
+        self.tell(word, call)

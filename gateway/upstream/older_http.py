@@ -16,7 +16,7 @@ from contextlib import suppress
 
 import anyio
 
-from gateway.domain.model import Outcome
+from gateway.domain.model import Call, Outcome
 from gateway.upstream.exchange import Exchange, conclude
 from gateway.upstream.message import UpstreamFailed, broken
 from gateway.upstream.older import POST_S, Aside, OlderSession, Rejected, rejects
@@ -75,8 +75,8 @@ class HttpWire:
             self._session_id = _checked(post.response.session_id)
         return outcome
 
-    async def post(self, body: bytes) -> None:
-        await self._note(with_body(self._post_head, body), POST_S)
+    async def post(self, body: bytes, call: Call | None = None) -> None:
+        await self._note(with_body(self._post_head, body), POST_S, call)
 
     async def close(self) -> None:
         if self._session_id:
@@ -125,11 +125,11 @@ class HttpWire:
         finally:
             connection.abandon(stream)
 
-    async def _note(self, request: bytes, within_s: float) -> None:
+    async def _note(self, request: bytes, within_s: float, call: Call | None = None) -> None:
         note = Note()
         deadline = asyncio.get_running_loop().time() + within_s
         connection = await connected(self._pools.calls, deadline)
-        connection.send(note, self._origin.signed(request))
+        connection.send(note, self._origin.signed(request, call))
         try:
             await note.taken(deadline)
         finally:

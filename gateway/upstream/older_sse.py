@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 
-from gateway.domain.model import Outcome
+from gateway.domain.model import Call, Outcome
 from gateway.upstream.connection import Connection
 from gateway.upstream.exchange import Exchange, conclude
 from gateway.upstream.fetch import BadTarget
@@ -71,12 +71,12 @@ class SseWire:
         finally:
             connection.release(note)
 
-    async def post(self, body: bytes) -> None:
+    async def post(self, body: bytes, call: Call | None = None) -> None:
         note = Note()
         deadline = asyncio.get_running_loop().time() + POST_S
         request = with_body(self._post_head, body)
         connection = await connected(self._pools.calls, deadline)
-        connection.send(note, self._origin.signed(request))
+        connection.send(note, self._origin.signed(request, call))
         try:
             await note.taken(deadline)
         finally:

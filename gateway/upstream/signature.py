@@ -6,8 +6,9 @@
      "sub": "report-bot", "tenant": "default", "act": {"sub": "planner"}, "call": its id,
      "method": "tools/call", "tool": "get_page", "args": digest of params.arguments}
 
-Digests are SHA-256 over the bytes as they are sent, base64url without padding. What belongs to no
-call (lists, greetings, streams, notes) has the subject `system:discover`, and nothing after it.
+Digests are SHA-256 over the bytes as they are sent, base64url without padding. What else is said in
+a call (answers to what the server asks, its cancellation) is its caller's, too, up to `method`. What
+belongs to no call (lists, greetings, streams) has the subject `system:discover`, and nothing after it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import hashlib
 import itertools
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -108,6 +109,11 @@ class CallSigner:
 
     def _now_s(self) -> int:
         return self._clock() // 1_000_000
+
+
+def said_in(call: Call) -> Call:
+    """*call*, as what is not its request is signed: whose it is, and no use of a tool."""
+    return replace(call, kind=Kind.SERVER, params={}, arguments={}, meta={})
 
 
 def _derived(state_key: bytes) -> CallKey:

@@ -7,7 +7,8 @@ import pytest
 
 from gateway.app.operations import glances, search
 from gateway.audit import entry as entries
-from gateway.edge.api import api as edge_api
+from gateway.edge.api import places
+from gateway.edge.api.routes import Queue
 from tests.app.administered import (
     KEYS,
     Administered,
@@ -212,26 +213,50 @@ async def test_a_policy_that_is_wrong_is_not_put_in_force(
     assert fresh.house.policies.current.version == before
 
 
-async def test_where_it_takes_two_an_author_proposes_and_an_approver_puts_in_force(
+async def test_where_it_takes_two_a_key_of_an_agent_is_no_person(own: Household) -> None:
+    """Whoever has the key and a token of their own would be two."""
+    settings = own.folder / "customhouse.toml"
+    settings.write_text("two_person_policy = true\n" + settings.read_text())
+    path = own.folder / "policies" / "policy.csv"
+    path.write_text(path.read_text() + "p, clerk, default, tool/desk/*, call, -, allow\n")
+    async with administered(own) as house:
+        before = house.house.policies.current.version
+        answer = await house.guarded("author", "/policy", "/policy/apply")
+        assert (answer.status, answer.json["code"]) == (403, "forbidden")
+        assert "not who holds it" in answer.json["detail"]
+        assert house.house.proposals == []
+        proposed = (await house.desk.operate("uid:7 eve", "policy.apply", {}))["proposed"]
+        one = f"/policy/proposals/{proposed}"
+        answer = await house.guarded("ann", one, f"{one}/approve")
+        assert (answer.status, answer.json["code"]) == (403, "forbidden")
+        assert house.house.policies.current.version == before
+
+
+async def test_what_a_proposal_would_change_is_told_and_none_is_approved_unseen(
     own: Household,
 ) -> None:
     settings = own.folder / "customhouse.toml"
     settings.write_text("two_person_policy = true\n" + settings.read_text())
+    path = own.folder / "policies" / "policy.csv"
+    rule = "p, clerk, default, tool/desk/*, call, -, allow"
+    path.write_text(path.read_text() + f"{rule}\n")
     async with administered(own) as house:
-        before = house.house.policies.current.version
-        path = own.folder / "policies" / "policy.csv"
-        path.write_text(path.read_text() + "p, clerk, default, tool/desk/*, call, -, allow\n")
-        proposed = (await house.guarded("author", "/policy", "/policy/apply")).json
-        assert (proposed["version"], proposed["changed"]) == (before, False)
-        digest = proposed["proposed"]
-        (waiting,) = (await house.get("ann", "/policy/proposals")).json["items"]
-        assert (waiting["digest"], waiting["proposed_by"]) == (digest, "agent:author")
-        approve = f"/policy/proposals/{digest}/approve"
-        assert (await house.post("author", approve)).status == 403
-        assert house.house.policies.current.version == before
-        assert (await house.post("ann", approve)).json["version"] == digest
-        assert house.house.policies.current.version == digest
-        assert house.changes()[-1][:2] == ("policy.approve", "agent:approver-ann")
+        proposed = (await house.desk.operate("uid:7 eve", "policy.apply", {}))["proposed"]
+        one = f"/policy/proposals/{proposed}"
+        shown = await house.get("ann", one)
+        (row,) = (await house.get("ann", "/policy/proposals")).json["items"]
+        changes = {"files": ["policy.csv"], "rules": [["+", rule]]}
+        assert shown.json == {**row, **changes}
+        for headers, status in (({}, 428), ({"if_match": "*"}, 428), ({"if_match": '"x"'}, 412)):
+            answer = await house.post("ann", f"{one}/approve", **headers)
+            assert answer.status == status, answer.body
+        # Somebody proposed it again: what was seen is not what would be approved.
+        await house.desk.operate("uid:8 bob", "policy.apply", {})
+        late = await house.post("ann", f"{one}/approve", if_match=shown.headers["etag"])
+        assert late.status == 412
+        nothing = f"/policy/proposals/{'0' * 64}"
+        assert (await house.get("ann", nothing)).status == 404
+        assert (await house.post("ann", f"{nothing}/approve", if_match='"x"')).status == 404
 
 
 async def test_why_an_agent_may_or_may_not_is_told(api: Administered) -> None:
@@ -338,7 +363,7 @@ async def test_a_log_that_is_too_long_to_be_hashed_is_not_proved_over_the_api(
 async def test_more_changes_than_there_are_places_for_are_told_to_come_again(
     api: Administered, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(edge_api, "WAIT_S", 0.05)
+    monkeypatch.setattr(places, "WAIT_S", 0.05)
     etag = (await api.get("op", "/servers/shelf")).headers["etag"]
     ends: list[int] = []
     turned_away = anyio.Event()
@@ -350,7 +375,7 @@ async def test_more_changes_than_there_are_places_for_are_told_to_come_again(
 
     # The turn is another change's, which takes its time.
     async with anyio.create_task_group() as group, api.desk._one_at_a_time:
-        for _ in range(edge_api.MAX_AT_ONCE + 2):
+        for _ in range(places.Places(Queue.CHANGES).of_one + 2):
             group.start_soon(suspend)
         with anyio.fail_after(5):
             await turned_away.wait()

@@ -70,6 +70,46 @@ async def test_the_agents_rate_holds_for_the_operator_too(home: Household) -> No
         assert ends == ["", "", "", "rate_limited"]
 
 
+async def test_another_rate_is_in_force_at_once_for_what_was_used_up_as_well(
+    home: Household,
+) -> None:
+    """Three an hour are used up; under a million a second nobody waits out that hour."""
+    async with desk_with_tools(home) as (house, desk):
+        ends = [(await call(desk))["code"] for _ in range(4)]
+        assert ends == ["", "", "", "rate_limited"]
+        await desk.operate(AUTHOR, "agent.limit", {"name": "bot", "rate": "1000000/s"})
+        assert (await call(desk))["code"] == ""
+        done = await desk.operate(AUTHOR, "agent.limit", {"name": "bot", "clear": ["rate"]})
+        assert done == {"name": "bot", "limits": [], "changed": True, "remarks": []}
+        assert [(await call(desk))["code"] for _ in range(4)] == [""] * 4
+        assert house.identity.agents["bot"].limits is None
+
+
+async def test_another_budget_counts_what_was_spent_before_it_and_outlives_the_process(
+    home: Household,
+) -> None:
+    async with desk_with_tools(home) as (house, desk):
+        await desk.operate(AUTHOR, "agent.limit", {"name": "bot", "clear": ["rate"]})
+        for _ in range(3):
+            await call(desk)
+        given = {"name": "bot", "budget": {"calls": "4/day"}, "reason": "pilot"}
+        done = await desk.operate(AUTHOR, "agent.limit", given)
+        assert (done["limits"], done["changed"]) == (["calls 4/day"], True)
+        change = stored(house)[-1]
+        assert isinstance(change, entries.Change)
+        assert change.what == "agent.limit"
+        assert house.ledger.pseudonyms.name(change.subject) == "agent/bot"
+        assert not (await desk.operate(AUTHOR, "agent.limit", given))["changed"]
+        assert [(await call(desk))["code"] for _ in range(2)] == ["", "over_budget"]
+        await desk.operate(AUTHOR, "agent.limit", {"name": "bot", "rate": "900/min"})
+    async with home.open() as (house, desk):
+        held = house.identity.agents["bot"].limits
+        assert held is not None
+        assert (str(held.rate), held.budgets) == ("900/min", {("calls", "day"): 4})
+        assert house.identity.agents["bot"].roles == ("clerk",)
+        assert (await call(desk))["code"] == "over_budget"
+
+
 async def test_a_refusal_tells_the_operator_what_the_agent_would_not_learn(home: Household) -> None:
     async with desk_with_tools(home) as (_, desk):
         done = await call(desk, agent="guest")

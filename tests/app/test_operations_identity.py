@@ -148,6 +148,14 @@ REFUSED = [
     pytest.param("agent.grant", {"name": "nobody", "role": "r"}, Exit.NO, id="unknown agent"),
     pytest.param("agent.grant", {"name": "bot", "role": "a-b"}, Exit.CONFLICT, id="grant an agent"),
     pytest.param("agent.grant", {"name": "filed", "role": "r"}, Exit.CONFLICT, id="declared agent"),
+    pytest.param("agent.limit", {"name": "nobody", "rate": "1/s"}, Exit.NO, id="limits of nobody"),
+    pytest.param("agent.limit", {"name": "filed", "rate": "1/s"}, Exit.CONFLICT, id="its file"),
+    pytest.param("agent.limit", {"name": "bot"}, Exit.USAGE, id="no limit at all"),
+    pytest.param("agent.limit", {"name": "bot", "rate": "often"}, Exit.USAGE, id="limit no rate"),
+    pytest.param("agent.limit", {"name": "bot", "clear": ["all"]}, Exit.USAGE, id="clear what"),
+    pytest.param(
+        "agent.limit", {"name": "bot", "rate": "1/s", "clear": ["rate"]}, Exit.USAGE, id="both"
+    ),
     pytest.param("key.issue", {"agent": "nobody"}, Exit.NO, id="key for nobody"),
     pytest.param("key.issue", {"agent": "off"}, Exit.CONFLICT, id="key for a disabled agent"),
     pytest.param("key.issue", {"agent": "bot", "days": 9999}, Exit.USAGE, id="a key for ages"),

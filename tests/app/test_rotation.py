@@ -64,6 +64,39 @@ def test_after_a_rotation_of_the_log_key_old_and_new_verify_everything(busy: Hou
     assert (row["subject"], row["digest"]) == ("keys/log", done["id"])
 
 
+def test_evidence_from_before_rotations_verifies_on_the_machine(busy: Household) -> None:
+    export, proof = str(busy.folder / "e.jsonl"), str(busy.folder / "p.json")
+    call = busy.ask("audit", "query", "kind:call")[0]["call"]
+    busy.do("audit", "export", "--proofs", "--out", export)
+    busy.do("audit", "prove", call, "--out", proof)
+    early = copied(busy, busy.folder.with_name("early"))
+    busy.do("key", "rotate", "log")
+    busy.do("agent", "add", "between")
+    between = copied(busy, busy.folder.with_name("between"))
+    busy.do("key", "rotate", "log")
+    assert busy.ask("audit", "verify-export", export)["clean"]
+    assert busy.ask("audit", "verify", "--proof", proof)["proved"]
+    for copy in (early, between):
+        assert busy.ask("audit", "verify", "--copy", str(copy.folder / "data"))["clean"]
+
+
+def test_elsewhere_a_key_that_followed_proves_nothing_and_rotation_is_named(
+    busy: Household,
+) -> None:
+    export, vkey = busy.folder / "e.jsonl", keys_of(busy) / "log.vkey"
+    busy.do("audit", "export", "--proofs", "--out", str(export))
+    busy.do("key", "rotate", "log")
+    said = subprocess.run(
+        [sys.executable, "-m", "gateway.audit.verify_export", str(export), str(vkey)],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert said.returncode == 1
+    assert b"if the log's key was rotated" in said.stdout
+
+
 def test_what_was_sealed_before_a_rotation_is_read_after_it(busy: Household) -> None:
     call = busy.ask("audit", "query", "kind:call")[0]["call"]
     for _ in range(2):

@@ -20,7 +20,7 @@ from gateway.store.trail import opened
 from tests.cli.household import Household
 
 pytestmark = pytest.mark.anyio
-ANN, BOB, CAT = "uid:1000 ann", "uid:1001 bob", "agent:cat"
+ANN, BOB, CAT = "uid:1000 ann", "uid:1001 bob", "agent:corp/cat"
 TWO = "two_person_policy = true\n"
 FIRST = "p, clerk, default, tool/shelf/*, call, -, allow"
 SECOND = "p, clerk, default, tool/shelf/pay, call, -, allow"
@@ -203,6 +203,39 @@ async def test_a_rollback_is_a_proposal_where_it_takes_two(busy: Household) -> N
         assert rules(house) == [FIRST]
     with opened(busy.config.data_dir) as read:
         assert next(history(read))["back_to"] == first
+
+
+async def test_a_rollback_that_two_approved_holds_when_it_takes_one_again(
+    busy: Household,
+) -> None:
+    """The folder still has what was gone back from."""
+    async with busy.open() as (house, desk):
+        first = await changed(busy, desk, house)
+    async with two(busy) as (house, desk):
+        done = await desk.operate(ANN, "policy.rollback", {"version": first})
+        await desk.operate(BOB, "policy.approve", {"digest": done["proposed"]})
+        assert house.rolled_back
+    file = busy.folder / "customhouse.toml"
+    file.write_text(file.read_text().removeprefix(TWO))
+    async with busy.open() as (house, desk):
+        assert rules(house) == [FIRST]
+        with pytest.raises(OperationRefused, match="SIGHUP"):
+            await desk.operate("signal:hup", "policy.apply", {})
+        await desk.operate(ANN, "policy.apply", {})
+        assert rules(house) == [SECOND]
+        assert not house.rolled_back
+
+
+async def test_what_two_approved_after_a_rollback_ends_it(busy: Household) -> None:
+    async with busy.open() as (house, desk):
+        first = await changed(busy, desk, house)
+        await desk.operate(ANN, "policy.rollback", {"version": first})
+    async with two(busy) as (house, desk):
+        proposed = (await desk.operate(ANN, "policy.apply", {}))["proposed"]
+        await desk.operate(BOB, "policy.approve", {"digest": proposed})
+        assert not house.rolled_back
+    with opened(busy.config.data_dir) as read:
+        assert not standing(read).rolled_back
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ import pytest
 
 from gateway.audit import entry as entries
 from gateway.domain.model import Principal
-from gateway.edge.api.api import MAX_AT_ONCE
+from gateway.edge.api.places import AT_ONCE
+from gateway.edge.api.routes import Queue
 from tests.app.administered import KEYS, Administered, anyio_backend, api, fresh, once, own
 from tests.edge.fakes import Knocker, Response
 
@@ -233,9 +234,9 @@ async def test_of_two_who_saw_the_same_state_one_changes_it(fresh: Administered)
         ends.append((await fresh.post("op", f"{SERVER}/suspend", if_match=etag)).status)
 
     async with anyio.create_task_group() as group:
-        for _ in range(MAX_AT_ONCE):
+        for _ in range(AT_ONCE[Queue.CHANGES]):
             group.start_soon(suspend)
-    assert sorted(ends) == [200, *[412] * (MAX_AT_ONCE - 1)]
+    assert sorted(ends) == [200, *[412] * (AT_ONCE[Queue.CHANGES] - 1)]
     assert [what for what, *_ in fresh.changes()].count("server.suspend") == 1
 
 

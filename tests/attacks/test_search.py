@@ -58,14 +58,14 @@ def test_to_whom_nothing_is_allowed_every_word_answers_alike(border: Border) -> 
 def test_call_tool_refuses_alike_what_is_denied_and_what_is_not_there(border: Border) -> None:
     answers = {without_ids(ask(border, "call_tool", {"name": name}, "stranger")) for name in _NAMES}
     assert len(answers) == 1
-    assert "-32602" in answers.pop()
+    assert "There is no such tool for you" in answers.pop()
 
 
 def test_call_tool_does_not_call_itself(border: Border) -> None:
     inner: dict[str, Any] = {"name": "pipe_act", "arguments": {"mark": "recursion"}}
     for _ in range(3):
         inner = {"name": "call_tool", "arguments": inner}
-        assert ask(border, "call_tool", inner)["error"]["code"] == -32602
+        assert ask(border, "call_tool", inner)["result"]["isError"] is True
     assert "recursion" not in border.effects()
 
 
@@ -116,5 +116,5 @@ def test_a_tool_that_changed_is_found_no_more_and_not_called(shifty: Border) -> 
     shifty.control("shifty", tools=[tool("add", description="does aDd, and more"), tool("sub")])
     assert "shifty_add" not in found(shifty, "add")
     inner = {"name": "shifty_add", "arguments": {"mark": "rug-search"}}
-    assert ask(shifty, "call_tool", inner)["error"]["code"] == -32602
+    assert ask(shifty, "call_tool", inner)["result"]["isError"] is True
     assert "rug-search" not in shifty.effects()

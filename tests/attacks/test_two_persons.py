@@ -22,6 +22,7 @@ from gateway.cli import reach
 from gateway.domain.operator import Exit, OperationRefused
 from gateway.edge import admin
 from gateway.policy.snapshot import builtin_deny_all
+from gateway.store import keys
 from gateway.store.log import LogDamaged
 from tests.cli.fixtures import blank, home, quiet
 from tests.cli.household import Household
@@ -72,12 +73,56 @@ def is_narrow(house: House) -> bool:
         pytest.param("uid:1000 bob", id="the same user under another name"),
         pytest.param("signal:hup", id="a signal"),
         pytest.param("system:house", id="the house"),
+        pytest.param("agent:ann", id="a key of an agent"),
     ],
 )
 async def test_nobody_approves_alone(two: Household, author: str) -> None:
     async with proposed(two) as (house, desk, digest):
         assert (await refused(desk, author, digest=digest)).exit_code is Exit.NOT_OPERATOR
         assert is_narrow(house)
+
+
+async def test_a_key_of_an_agent_proposes_nothing(two: Household) -> None:
+    """Who holds it could approve that with a token, or as a user of the socket."""
+    async with two.open() as (house, desk):
+        with pytest.raises(OperationRefused, match="is no person") as no:
+            await desk.operate("agent:ann", "policy.apply", {})
+        assert no.value.exit_code is Exit.NOT_OPERATOR
+        assert house.proposals == []
+
+
+@pytest.mark.parametrize(
+    "author",
+    ["agent:corp/alice", "agent:partner/alice", "agent:corp/Alice", "agent:corp/\u0430lice",
+     "agent:corp/a\u200blice", "agent:corp/al\u0131ce", "agent:corp/al ice", "agent:corp/aIice",
+     "agent:partner/\uff41lice", "agent:corp/a1ice"],
+)  # fmt: skip
+async def test_nobody_becomes_two_by_a_second_issuer_or_another_spelling(
+    two: Household, author: str
+) -> None:
+    async with two.open() as (house, desk):
+        digest = (await desk.operate("agent:corp/alice", "policy.apply", {}))["proposed"]
+        assert (await refused(desk, author, digest=digest)).exit_code is Exit.NOT_OPERATOR
+        assert is_narrow(house)
+        assert (await desk.operate("agent:partner/bob", "policy.approve", {"digest": digest}))[
+            "changed"
+        ]
+
+
+async def test_a_reopened_log_takes_no_policy_from_the_folder(two: Household) -> None:
+    """One person breaks the log, reopens it, and would have another policy in force."""
+    async with two.open():
+        pass
+    (two.folder / "keys" / keys.LOG_KEY).unlink()
+    await anyio.to_thread.run_sync(two.do, "audit", "reopen", "--accept-loss", "--yes")
+    async with two.open() as (house, desk):
+        assert house.policies.current.version == builtin_deny_all().version
+        digest = (await desk.operate(ANN, "policy.apply", {}))["proposed"]
+        assert (await refused(desk, ANN, digest=digest)).exit_code is Exit.NOT_OPERATOR
+        assert house.policies.current.version == builtin_deny_all().version
+    assert (
+        "no policy was approved yet" in (await anyio.to_thread.run_sync(two.run, "doctor")).stdout
+    )
 
 
 async def test_a_signal_proposes_nothing_that_its_sender_could_approve(two: Household) -> None:

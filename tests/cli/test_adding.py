@@ -1,13 +1,16 @@
 """customhouse server add SOURCE: seen first, added on a yes, and proposed whatever the source says."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gateway.cli.adding import add
 from gateway.cli.sources import is_own
+from gateway.config.keys import SERVER
 from tests.cli.household import Household, tool
 from tests.servers.pets import KEY, Pets, document, serving
 
@@ -274,3 +277,10 @@ def test_a_clients_configuration_is_not_fetched(home: Household, pets: Pets) -> 
 def test_a_file_that_is_not_there_is_said_to_be_missing(home: Household) -> None:
     error = home.refusal("server", "add", str(Path("/nonexistent/mcp.json")))
     assert (error["exit_code"], "cannot be read" in error["what"]) == (3, True)
+
+
+def test_its_help_says_what_is_set_in_the_file_only(home: Household) -> None:
+    said = " ".join(home.do("server", "add", "--help").split())
+    [told] = re.findall(r"in the place of this command: ([\w, ]+)\.", said)
+    options = {param.name for param in add.params} | {"command", "openapi", "env"}
+    assert set(told.split(", ")) == {*SERVER, "limits"} - options

@@ -103,13 +103,13 @@ def test_what_is_adopted_in_two_steps_is_undone_in_two(shelved: Household) -> No
 
 
 def test_a_server_that_does_not_answer_stays_with_the_client(shelved: Household) -> None:
-    write({"good": entry(shelved), "gone": {"command": "/nonexistent/program"}})
+    write({"good": entry(shelved), "gone": {"command": "/bin/false"}})
     result = shelved.run("adopt", "cursor", "--url", URL, "--yes")
     assert result.exit_code == 5
     assert "gone stays with the client" in result.stderr
     assert list(servers()) == ["gone", "customhouse"]
     # Added it is, so that it can be put right; the next try goes on from there.
-    write({"gone": {"command": "/nonexistent/program"}})
+    write({"gone": {"command": "/bin/false"}})
     assert shelved.run("adopt", "cursor", "--url", URL, "--yes").exit_code == 5
     assert list(servers()) == ["gone"]
 

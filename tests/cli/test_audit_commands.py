@@ -6,10 +6,15 @@ import json
 import shutil
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import anyio
 import pytest
 
+from gateway.app.operations import calls
+from gateway.app.operations.args import Args
+from gateway.domain.model import Act
 from tests.cli.fixtures import SECRET
 from tests.cli.household import SETTINGS, Household, each
 
@@ -55,6 +60,20 @@ def test_the_newest_that_fit_come_in_order(busy: Household) -> None:
     everything = busy.ask("audit", "query", "kind:change", "--limit", "100")
     assert rows == everything[-2:]
     assert [row["leaf"] for row in everything] == sorted(row["leaf"] for row in everything)
+
+
+@pytest.mark.anyio
+async def test_what_is_about_no_one_thing_is_shown_by_its_method(busy: Household) -> None:
+    async with busy.open() as (house, _):
+        who = calls._principal(house, "bot", "op")
+        args = Args({"server": "shelf", "name": "pay"}, "server", "name", "arguments")
+        listing = replace(
+            calls._call(house, who, args), method="tools/list", name="*", act=Act.LIST,
+            definition=None,
+        )  # fmt: skip
+        await house.ledger.enter(listing, house.policies.decide(listing))
+    row = [*each(await anyio.to_thread.run_sync(busy.do, "audit", "query", "kind:single"))][-1]
+    assert row[3] == "tools/list"
 
 
 def test_a_query_knows_who_changed_what(busy: Household) -> None:
@@ -151,7 +170,10 @@ def test_a_proof_is_verified_by_somebody_who_has_nothing_but_the_key(
         pytest.param(lambda text: text.replace("index ", "index 1", 1), id="another index"),
         pytest.param(lambda text: text[: len(text) // 2], id="cut off"),
         pytest.param(lambda text: "once upon a time", id="not a proof"),
-        pytest.param(lambda text: text[:-20] + "A" + text[-19:], id="another signature"),
+        pytest.param(
+            lambda text: text[:-20] + ("B" if text[-20] == "A" else "A") + text[-19:],
+            id="another signature",
+        ),
         pytest.param(lambda text: "", id="empty"),
     ],
 )

@@ -7,7 +7,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 import warnings
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -278,13 +277,11 @@ def test_every_request_is_answered_also_without_a_gateway() -> None:
 def test_it_ends_when_its_input_does_and_answers_what_is_under_way(house: GatewayProcess) -> None:
     with pipes(house.url) as bridge:
         asked(bridge, modern("tools/list", {}))
-        began = time.monotonic()
-        wait = modern("tools/call", {"name": "old_wait", "arguments": {"seconds": 9}}, "never")
+        wait = modern("tools/call", {"name": "old_wait", "arguments": {"seconds": 60}}, "never")
         last = modern("tools/call", {"name": "raw_echo", "arguments": {}}, "last")
-        said, complaint = bridge.communicate(wait + b"\n" + last, timeout=10)
+        said, complaint = bridge.communicate(wait + b"\n" + last, timeout=30)
     assert [json.loads(line)["id"] for line in said.splitlines()] == ["last"]
     assert (bridge.returncode, complaint) == (0, b"")
-    assert time.monotonic() - began < 5
 
 
 async def test_a_session_outlives_the_gateway(tmp_path: Path) -> None:

@@ -137,6 +137,37 @@ def test_what_is_wrong_fails_its_own_question(
     assert check["says"]
 
 
+@pytest.mark.parametrize(
+    ("rule", "verdict"),
+    [
+        ("p, auditor, *, admin/*, read, -, allow", "pass"),
+        ("p, auditor, *, admin/*, *, -, allow", "fail"),
+        ("p, auditor, *, admin/*, admin, -, allow", "fail"),
+        ("p, *, *, admin/*, read, -, allow", "fail"),
+    ],
+    ids=["an auditor reads all", "and changes all", "changes all", "everybody reads all"],
+)
+def test_reading_all_administration_is_what_an_auditor_is_for(
+    busy: Household, rule: str, verdict: str
+) -> None:
+    busy.policy(CLERK, rule)
+    busy.do("policy", "apply")
+    assert status(busy, "no_wildcards") == verdict
+
+
+def test_what_needs_arguments_is_counted_apart(busy: Household) -> None:
+    busy.policy("p, clerk, default, tool/shelf/*, call, small, allow")
+    (busy.folder / "policies" / "conditions.toml").write_text(
+        '[small]\narguments = [{ at = "/amount", lte = 50 }]\n'
+    )
+    busy.do("policy", "apply")
+    busy.do("tool", "call", "--as", "bot", "shelf/pay", '{"amount":7}')
+    check = reported(busy)["decisions_replay"]
+    assert check["figures"] == {"agree": 3, "need_arguments": 1, "not_replayed": 0}
+    assert "1 need arguments, which stay sealed here; audit replay opens them" in check["says"][0]
+    assert busy.ask("audit", "replay")["not_replayed"] == {}
+
+
 def test_a_budget_over_everybody_answers_the_question_of_budgets(busy: Household) -> None:
     with_budgets(busy)
     assert status(busy, "budgets") == "pass"
@@ -175,6 +206,32 @@ async def test_calls_and_changes_that_should_not_be_there_are_found(busy: Househ
 
 
 _ARGS = ("server", "name", "arguments")
+
+
+async def test_who_administers_over_the_api_is_no_agent_that_meddles(busy: Household) -> None:
+    file = busy.folder / "customhouse.toml"
+    file.write_text(file.read_text() + '[agents.op]\nroles = ["gateway-operator"]\n')
+    busy.policy(CLERK, "p, gateway-operator, *, admin/keys, *, -, allow")
+    async with busy.open() as (_, desk):
+        await desk.operate("agent:op", "key.issue", {"agent": "bot"})
+        await desk.operate("agent:corp/alice", "key.issue", {"agent": "bot"})
+    report = await anyio.to_thread.run_sync(reported, busy)
+    check = report["duties_separated"]
+    assert (check["status"], check["figures"]["over_api"]) == ("pass", 2)
+    assert "2 over the API" in check["says"][0]
+    assert "a second person is not asked" in check["says"][0]
+    # Who has the right no more had it then; who never had it did not come that way.
+    busy.policy(CLERK)
+    file.write_text("two_person_policy = true\n" + file.read_text())
+    async with busy.open() as (_, desk):
+        proposed = (await desk.operate("uid:0 root", "policy.apply", {}))["proposed"]
+        await desk.operate("uid:7 eve", "policy.approve", {"digest": proposed})
+    check = (await anyio.to_thread.run_sync(reported, busy))["duties_separated"]
+    assert (check["status"], "a second person is asked" in check["says"][0]) == ("pass", True)
+    async with busy.open() as (house, _):
+        await house.ledger.change("key.issue", "agent:bot")
+    check = (await anyio.to_thread.run_sync(reported, busy))["duties_separated"]
+    assert (check["status"], "agent:bot" in check["says"][0]) == ("fail", True)
 
 
 @pytest.mark.parametrize(

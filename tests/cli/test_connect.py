@@ -14,6 +14,7 @@ import pytest
 
 from gateway.cli.spots import leads_to
 from gateway.config.clients import CLIENTS, Syntax, read_document
+from gateway.edge.endpoint import endpoint_of
 from tests.cli.household import Household
 
 KEY = "chk_connect_0123456789abcdefghijklmnopqrstuv"
@@ -225,6 +226,64 @@ def test_what_the_entry_needs_beside_it_comes_back(person: Household) -> None:
     file_of("vscode").write_text(json.dumps({"servers": whole["servers"]}))
     assert person.ask(*words)["changed"]
     assert json.loads(file_of("vscode").read_text()) == whole
+
+
+@pytest.mark.parametrize(
+    ("option", "mark", "name"),
+    [
+        ("server", "s", "k8s-eu1a2b3c"),
+        ("toolset", "t", "q3y2024w7"),
+    ],
+)
+def test_no_name_that_the_gateway_has_is_taken_for_a_secret(
+    person: Household, option: str, mark: str, name: str
+) -> None:
+    one = f"{URL}/{mark}/{name}"
+    ways = [("--url", URL, f"--{option}", name), ("--url", one), ("--url", f"{one}/search")]
+    for way in ways:
+        assert person.refusal("connect", "cursor", *way)["exit_code"] == 2
+    settings = person.folder / "customhouse.toml"
+    table = {"s": 'command = ["x"]', "t": 'tools = ["docs/get"]'}[mark]
+    settings.write_text(f"{settings.read_text()}[{option}s.{name}]\n{table}\n")
+    for way in ways:
+        assert person.ask("connect", "cursor", *way)["entry"]["url"].startswith(one)
+    for url in (f"{one}/a1b2c3d4e5f6", one.replace("/mcp/", "/a1b2c3d4/mcp/")):
+        assert person.refusal("connect", "cursor", "--url", url)["exit_code"] == 2
+
+
+def test_nor_is_the_name_of_a_server_that_was_added_by_a_command(shelf: Household) -> None:
+    words = ("connect", "generic", "--url", URL, "--server", "customerrelationshipmanagement")
+    assert shelf.refusal(*words)["exit_code"] == 2
+    shelf.do("server", "add", words[-1], "--", *shelf.shelf)
+    assert shelf.ask(*words)["entry"]["url"].endswith(words[-1])
+
+
+@pytest.mark.parametrize(
+    ("words", "path"),
+    [
+        ([], "/token/mcp/search"),
+        (["--server", "docs"], "/token/mcp/s/docs/search"),
+        (["--toolset", "office"], "/token/mcp/t/office/search"),
+        (["--url", "http://127.0.0.1:8123/mcp"], "/mcp/search"),
+        (["--url", "http://127.0.0.1:8123/mcp/search"], "/mcp/search"),
+    ],
+    ids=str,
+)
+def test_a_client_is_pointed_at_the_two_tools_of_search(
+    person: Household, words: list[str], path: str
+) -> None:
+    settings = person.folder / "customhouse.toml"
+    settings.write_text(settings.read_text().replace("127.0.0.1:0", "127.0.0.1:8123"))
+    url = person.ask("connect", "cursor", "--search", *words)["entry"]["url"]
+    assert url == f"http://127.0.0.1:8123{path}"
+    assert endpoint_of(path) is not None
+    assert leads_to({"url": url}, "http://127.0.0.1:8123/mcp")
+    assert "cursor --check --search" in person.run("connect", "cursor", "--search").stderr
+
+
+def test_nothing_is_searched_behind_a_url_that_is_no_endpoint(person: Household) -> None:
+    refused = person.refusal("connect", "cursor", "--search", "--url", "https://a.example/x")
+    assert refused["exit_code"] == 2
 
 
 def test_what_is_said_next_is_about_the_same_file_and_gateway(

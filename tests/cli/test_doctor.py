@@ -36,7 +36,7 @@ def test_a_house_in_order_has_no_problem(busy: Household) -> None:
     found = levels(busy)
     assert set(found) == {
         *("folders", "secrets", "keys", "log", "checkpoint", "clock", "policy", "agents"),
-        *("exposure", "servers", "disk", "fsync", "sqlite"),
+        *("budgets", "exposure", "servers", "disk", "fsync", "sqlite"),
     }
     assert {level for check_id, level in found.items() if check_id not in ("disk", "fsync")} == {
         "ok",
@@ -173,6 +173,26 @@ async def test_a_running_gateway_is_asked_about_its_servers(busy: Household) -> 
         assert found["log"]["level"] == "ok"
         house.discovery.failures.clear()
         assert (await anyio.to_thread.run_sync(levels, busy))["servers"] == "ok"
+
+
+async def test_a_running_gateway_is_asked_for_its_secrets_and_not_the_shell(
+    busy: Household, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = busy.folder / "customhouse.toml"
+    more = '\n[agents.filed]\nkey = "env:FILED_KEY"\n[servers.web]\n'
+    more += 'url = "https://127.0.0.1:9/mcp"\nauth = "env:WEB_KEY"\n'
+    file.write_text(file.read_text() + more)
+    busy.environ |= {"FILED_KEY": "0123456789abcdefghijABCDEFGHIJ-key", "WEB_KEY": "web"}
+    async with busy.served() as house:
+        kept, busy.environ = busy.environ, {}
+        assert (await anyio.to_thread.run_sync(levels, busy))["secrets"] == "ok"
+        monkeypatch.setattr(house, "environ", {"FILED_KEY": kept["FILED_KEY"]})
+        check = (await anyio.to_thread.run_sync(looked, busy))["secrets"]
+        assert (check["level"], check["what"]) == (
+            "problem",
+            "server web: env:WEB_KEY is not set",
+        )
+    assert looked(busy)["secrets"]["what"].startswith("agent filed: env:FILED_KEY is not set")
 
 
 def test_a_rotation_that_was_cut_short_is_worth_a_look(busy: Household) -> None:

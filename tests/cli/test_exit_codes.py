@@ -110,7 +110,7 @@ def test_how_a_command_ends(home: Household, prepare: Prepare, command: str, cod
 
 def test_an_error_says_what_why_and_how_to_mend_it(home: Household) -> None:
     result = home.run("agent", "disable", "nobody")
-    first, second, third = result.stderr.splitlines()
+    _, first, second, third = result.stderr.splitlines()
     assert first.startswith("error: there is no agent 'nobody'")
     assert second.startswith("  why: ")
     assert third.startswith("  fix: ")

@@ -147,6 +147,14 @@ def test_frozen_only_what_is_locked_is_served_and_nothing_is_approved(locked: Ho
         assert code_of_call(running, "shelf_add") == 0
         assert code_of_call(running, "shelf_sub") == -32602
         assert why_unlocked(running) == {"sub": "it is not in the lock"}
+        rows = {row["name"]: row for row in locked.ask("tool", "list")}
+        assert [rows[name]["not_in_lock"] for name in ("add", "sub")] == [
+            "",
+            "it is not in the lock",
+        ]
+        assert "approved, not in the lock" in locked.do("tool", "list")
+        assert locked.ask("server", "list")[0]["state"] == "serving"
+        assert "frozen to: tool/shelf/sub" in locked.run("doctor").stdout
         locked.lists(ADD, SUB, tool("new"))
         locked.do("server", "test", "shelf")
         assert locked.refusal("tool", "approve", "shelf/new", "--yes")["exit_code"] == 6
@@ -177,6 +185,7 @@ def test_frozen_another_command_of_the_same_name_serves_nothing(locked: Househol
     settings.write_text(text.replace('"-S",', '"-S", "-B",'))
     with frozen(locked) as running:
         assert listed(running) == []
+        assert locked.ask("server", "list")[0]["state"] == "not in the lock"
         events = [(line.get("event"), line.get("why")) for line in running.lines]
         assert ("server_not_locked", "it is not what the lock says") in events
 

@@ -65,6 +65,46 @@ def test_may_i_is_an_answer_and_an_exit_code(
     assert (result.exit_code, result.stdout) == (code, f"{said}\n")
 
 
+@pytest.mark.parametrize(
+    ("asked", "code"),
+    [
+        pytest.param([], 1, id="a token that proves nothing"),
+        pytest.param(["--role", "clerk"], 0, id="a role"),
+        pytest.param(["--role", "clerk", "--role", "reader"], 0, id="two roles"),
+        pytest.param(["--scope", "pay"], 0, id="a scope that brings the role"),
+        pytest.param(["--scope", "read"], 1, id="a scope that brings nothing"),
+        pytest.param(["--role", "root"], 2, id="a role that no token of it proves"),
+    ],
+)
+def test_what_a_token_would_allow_is_asked_before_there_is_one(
+    busy: Household, asked: list[str], code: int
+) -> None:
+    table = '{"scope:pay" = "clerk", "groups:ops" = "reader"}'
+    with (busy.folder / "customhouse.toml").open("a") as settings:
+        settings.write(f'[issuers.corp]\nurl = "https://corp.example"\nroles = {table}\n')
+    assert busy.run("policy", "can-i", "corp/bob", "shelf/pay", *asked).exit_code == code
+    listed = busy.run("policy", "can-i", "corp/bob", "--list", *asked)
+    assert (listed.exit_code, "shelf/pay" in listed.stdout) == (code, code == 0)
+    if code != 2:
+        told = busy.ask("policy", "explain", "corp/bob", "shelf/pay", *asked)
+        assert (told["agent"], told["allowed"]) == ("corp/bob", code == 0)
+
+
+@pytest.mark.parametrize(
+    ("asked", "code"),
+    [
+        (["other/bob", "shelf/pay"], 1),
+        (["bot", "shelf/pay", "--role", "clerk"], 2),
+        (["bot", "shelf/pay", "--scope", "pay"], 2),
+    ],
+    ids=str,
+)
+def test_roles_and_scopes_are_those_of_a_declared_issuers_tokens(
+    busy: Household, asked: list[str], code: int
+) -> None:
+    assert busy.refusal("policy", "explain", *asked)["exit_code"] == code
+
+
 @pytest.mark.anyio
 async def test_an_edited_file_is_a_draft_until_it_is_applied(busy: Household) -> None:
     async def may(*options: str) -> bool:

@@ -47,6 +47,40 @@ def test_agents_are_listed_with_their_roles_and_limits(home: Household) -> None:
     assert home.do("agent", "enable", "bot") == "agent bot is enabled already\n"
 
 
+def test_a_revoked_key_of_the_file_does_not_look_live(home: Household) -> None:
+    home.write('[agents.filed]\nroles = ["reader"]\nkey = "env:FILED_KEY"\n')
+    home.environ["FILED_KEY"] = "0123456789abcdefghijABCDEFGHIJ-key"
+    home.do("key", "revoke", "config:filed")
+    states = {row[0]: row[2] for row in each(home.do("key", "list"))}
+    assert states.pop("config:filed:") == "revoked, unless changed since"
+    assert list(states.values()) == ["revoked"]
+
+
+def test_who_is_enabled_without_a_good_key_is_told(home: Household) -> None:
+    home.do("agent", "add", "bot")
+    issued = home.ask("key", "issue", "bot")
+    home.do("agent", "disable", "bot")
+    assert "remark" not in home.run("agent", "enable", "bot").stderr
+    home.do("agent", "disable", "bot")
+    home.do("key", "revoke", issued["id"])
+    assert "customhouse key issue bot" in home.run("agent", "enable", "bot").stderr
+
+
+def test_limits_are_changed_and_taken_away(home: Household) -> None:
+    home.do("agent", "add", "bot", "--rate", "60/min", "--budget", "calls=10/day")
+    said = home.do("agent", "limit", "bot", "--budget", "calls=20/day", "--budget", "cost=5/day")
+    assert said == "agent bot has: 60/min, calls 20/day, cost 5/day\n"
+    assert home.ask("agent", "list")[0]["limits"] == ["60/min", "calls 20/day", "cost 5/day"]
+    assert home.ask("agent", "limit", "bot", "--no-budget")["limits"] == ["60/min"]
+    again = home.do("agent", "limit", "bot", "--no-budget")
+    assert again == "agent bot has: 60/min (nothing changed)\n"
+    assert "no limits of its own" in home.do("agent", "limit", "bot", "--no-rate")
+    assert "cover no call" in home.run("agent", "limit", "bot", "--budget", "tokens=5/day").stderr
+    assert home.refusal("agent", "limit", "bot")["exit_code"] == 2
+    home.write('[agents.filed]\nroles = ["reader"]\n')
+    assert home.refusal("agent", "limit", "filed", "--rate", "1/s")["exit_code"] == 6
+
+
 def test_a_role_that_gives_nothing_is_remarked_on(home: Household) -> None:
     result = home.run("agent", "add", "bot", "--role", "raeder")
     assert result.exit_code == 0
@@ -186,7 +220,7 @@ def test_what_is_removed_by_command_is_gone(shelf: Household) -> None:
     shelf.do("agent", "add", "bot")
     shelf.do("key", "issue", "bot")
     assert "1 of its keys" in shelf.do("agent", "remove", "bot")
-    assert "removed server shelf" in shelf.do("server", "remove", "shelf")
+    assert "removed server shelf" in shelf.do("server", "remove", "shelf", "--yes")
     assert shelf.ask("server", "list") == shelf.ask("agent", "list") == []
 
 

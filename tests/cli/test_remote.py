@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
+import click
 import pytest
 
+from gateway.cli.main import main
 from tests.cli.household import Household
 
 KEY = "chk_elsewhere_0123456789abcdefghijklmnopqrstuvw"
@@ -178,6 +180,46 @@ def test_what_is_not_done_from_elsewhere_says_so_and_does_nothing_here(
     assert result.exit_code == 2, result.output
     assert not there.heard
     assert not (away.folder / "data" / "customhouse.db-wal").exists()
+
+
+def leaves(group: click.Group, *before: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    for name in group.list_commands(click.Context(group)):
+        command = group.get_command(click.Context(group), name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from leaves(command, *before, name)
+        else:
+            yield (*before, name), command
+
+
+def needed(command: click.Command) -> list[str]:
+    """Something for everything that *command* cannot do without."""
+    words = []
+    for param in command.params:
+        if param.required and isinstance(param, click.Option):
+            words.append(param.opts[-1])
+        if isinstance(param.type, click.Choice) and param.required:
+            words.append(str(param.type.choices[0]))
+        elif param.required or param.name == "object_":
+            words.append("bot" if param.name == "agent" else "docs/search")
+    return words
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    # The demo becomes another program, whose help it is.
+    [pytest.param(*one, id=" ".join(one[0])) for one in leaves(main) if one[0] != ("demo",)],
+)
+def test_the_help_says_what_works_from_elsewhere_and_that_is_what_does(
+    away: Household, words: tuple[str, ...], command: click.Command
+) -> None:
+    with elsewhere(403, PROBLEM, {"code": "forbidden"}) as there:
+        away.run("--url", there.url, *words, *needed(command))
+    said = " ".join(away.do(*words, "--help").split())
+    heard = bool(there.heard)
+    assert (f"from elsewhere, too: customhouse --url URL {' '.join(words)}" in said) == heard
+    clients = words[0] in ("connect", "bridge")
+    assert ("on this machine only" in said) == (not heard and not clients)
 
 
 def test_a_key_without_a_gateway_is_a_mistake(away: Household) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import sqlite3
 from contextlib import closing
@@ -40,6 +41,13 @@ def set_back(busy: Household) -> Household:
     busy.database.write_bytes(older)
     assert busy.refusal("agent", "add", "x")["exit_code"] == 3
     return busy
+
+
+def test_how_to_verify_the_old_log_is_said_with_the_key_that_there_is(set_back: Household) -> None:
+    said = set_back.run(*REOPEN)
+    assert said.exit_code == 0, said.output
+    [line] = [one for one in said.stderr.splitlines() if one.startswith("verify it: ")]
+    set_back.do(*shlex.split(line)[3:])
 
 
 def first_entry(home: Household) -> dict[str, object]:

@@ -13,12 +13,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from queue import Empty, Queue
+from shutil import copy
 
 import pytest
 from click.testing import CliRunner
 
 from gateway.cli.main import main
-from gateway.cli.starter import files
+from gateway.cli.starter import ADMIN_ROLES, files
 from tests.cli.household import Household
 
 ROOT = Path(__file__).parents[2]
@@ -112,6 +113,27 @@ def test_init_overwrites_nothing_and_adds_nothing_to_a_policy_that_is_there(
     assert done["written"] == []
     assert (tmp_path / "customhouse.toml").read_text() == "# mine\n"
     assert list((tmp_path / "policies").iterdir()) == []
+
+
+def test_init_writes_the_roles_of_the_example_for_those_who_administer(tmp_path: Path) -> None:
+    """The same lines as in the example, which its cases judge."""
+    home, example = Household(tmp_path), ROOT / "policies"
+    home.do("init", "--admin-roles", str(tmp_path))
+    assert (tmp_path / "policies" / "policy.csv").read_text().endswith(ADMIN_ROLES)
+    assert (example / "policy.csv").read_text().endswith(ADMIN_ROLES)
+    copy(example / "cases" / "administration.toml", tmp_path / "policies" / "cases")
+    assert home.run("policy", "test").exit_code == 0
+    assert home.run("policy", "check").exit_code == 0
+    home.do("agent", "add", "ops", "--role", "gateway-operator")
+    assert home.do("policy", "can-i", "ops", "admin/servers", "--act", "admin") == "yes\n"
+    assert home.run("policy", "can-i", "ops", "admin/policy", "--act", "admin").exit_code == 1
+
+
+def test_the_roles_are_not_added_to_a_policy_that_is_there(tmp_path: Path) -> None:
+    home = Household(tmp_path)
+    (tmp_path / "policies").mkdir()
+    assert home.refusal("init", "--admin-roles", str(tmp_path))["exit_code"] == 6
+    assert [path.name for path in tmp_path.iterdir()] == ["policies"]
 
 
 def test_init_honours_the_name_of_the_configuration(

@@ -67,6 +67,28 @@ def test_the_unit_leaves_the_service_little_to_reach() -> None:
     assert float(exposure) <= MAX_EXPOSURE
 
 
+def test_after_installing_commands_and_the_unit_mean_the_same_house(tmp_path: Path) -> None:
+    unit, runbook = (DEPLOY / UNIT).read_text(), (DEPLOY / "RUNBOOK.md").read_text()
+    assert "Environment=" not in unit
+    assert "mkdir /etc/customhouse && cd /etc/customhouse && customhouse init\n" in runbook
+    [edit] = re.findall(r"^    (sed .*)$", runbook, re.MULTILINE)
+    customhouse = str(Path(sys.executable).parent / "customhouse")
+    assert ran(customhouse, "init", cwd=tmp_path).returncode == 0
+    assert ran("sh", "-c", edit, cwd=tmp_path).returncode == 0
+    config = load(tmp_path / "customhouse.toml", {})
+    folders = [str(config.data_dir), str(config.keys_dir)]
+    assert folders == ["/var/lib/customhouse", "/var/lib/customhouse-keys"]
+    [made] = re.findall(r"^StateDirectory=(.*)$", unit, re.MULTILINE)
+    assert [f"/var/lib/{name}" for name in made.split()] == folders
+    assert f"ln -s {PROGRAM} /usr/local/bin/" in runbook
+
+
+def test_the_runbook_names_whose_tokens_are_revoked_as_the_command_does() -> None:
+    said = ran(str(Path(sys.executable).parent / "customhouse"), "token", "revoke", "--help")
+    assert "ISSUER/SUBJECT" in said.stdout
+    assert "customhouse token revoke ISSUER/SUBJECT " in (DEPLOY / "RUNBOOK.md").read_text()
+
+
 def pins(path: Path) -> dict[str, str]:
     return dict(re.findall(r"^([A-Za-z0-9_.-]+)==([^\s;\\]+)", path.read_text(), re.MULTILINE))
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from gateway.domain.arguments import BadSchema, compile_schema
 
+BOUND_S = 5.0  # of processor time, for what needs tenths of a second
 SECRET = "hunter2-\u00e9-secret"
 
 
@@ -94,10 +95,10 @@ BAD = {
 
 @pytest.mark.parametrize("schema", BAD.values(), ids=BAD.keys())
 def test_a_schema_that_cannot_be_trusted_is_refused_with_one_sentence(schema: Any) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(BadSchema) as refused:
         compile_schema(json.dumps(schema).encode())
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < BOUND_S
     assert str(refused.value).isprintable()
     assert len(str(refused.value)) < 200
 
@@ -298,9 +299,9 @@ def test_a_pattern_that_backtracks_ends_and_refuses() -> None:
     validate = compile_schema(
         {"type": "object", "properties": {"a": {"pattern": "^(?=a)(a|aa)+$"}}}
     )
-    started = time.perf_counter()
+    started = time.process_time()
     assert validate({"a": "a" * 20_000 + "!"}) == "at /a: does not fit pattern"
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < BOUND_S
 
 
 def test_a_schema_that_multiplies_with_depth_takes_shallow_arguments_and_refuses_deep_ones() -> (
@@ -311,12 +312,12 @@ def test_a_schema_that_multiplies_with_depth_takes_shallow_arguments_and_refuses
     validate = compile_schema(
         {"type": "object", "$defs": {"x": {"allOf": [part, twin]}}, "$ref": "#/$defs/x"}
     )
-    started = time.perf_counter()
+    started = time.process_time()
     assert validate(nested(5)) is None
     assert validate(nested(60)) == (
         "the arguments are too large or too deep to be checked against this schema"
     )
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < BOUND_S
 
 
 def test_many_values_under_a_costly_schema_are_refused_before_they_are_judged() -> None:
@@ -328,18 +329,18 @@ def test_many_values_under_a_costly_schema_are_refused_before_they_are_judged() 
     }
     validate = compile_schema(schema)
     assert validate({"items": [{}] * 10}) is None
-    started = time.perf_counter()
+    started = time.process_time()
     assert "too large" in (validate({"items": [{}] * 200_000}) or "")
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < BOUND_S
 
 
 def test_large_arguments_that_do_not_fit_get_the_verdict_without_a_copy_of_them() -> None:
     validate = compile_schema({"type": "object", "properties": {"a": {"items": {"type": "null"}}}})
-    started = time.perf_counter()
+    started = time.process_time()
     assert validate({"a": [0] * 500_000}) == (
         "the arguments do not fit the schema; they are too large to say where"
     )
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < BOUND_S
 
 
 def test_numbers_no_machine_word_holds_are_judged_as_numbers() -> None:

@@ -85,8 +85,20 @@ def test_a_refusal_speaks_one_line_that_names_level_limit_rest_and_wait() -> Non
     assert said == (
         "The budget does not cover this call. Level: team. Meter: tokens. Window: day. "
         "Limit: 200000. This call needs: 25010. Left: 120. Possible again in 61 s. "
-        "Wait for the window to end, or ask for a larger budget."
+        "Ask for a larger budget."
     )
+
+
+def test_whoever_waits_in_vain_is_not_told_to_wait() -> None:
+    said = Refused(refusal.OVER_BUDGET, "C1", {"problem": "waiting does not help"}).say()
+    assert said.endswith("waiting does not help. Ask for a larger budget.")
+    assert "Wait " not in said
+
+
+def test_a_credential_is_asked_for_in_words_for_keys_and_for_tokens() -> None:
+    said = Refused(refusal.NOT_AUTHENTICATED).say()
+    assert "'customhouse key issue' makes a key" in said
+    assert "a token comes from an issuer" in said
 
 
 @pytest.mark.parametrize(

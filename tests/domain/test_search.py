@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+from types import FrameType
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.domain import search
 from gateway.domain.model import Definition
 from gateway.domain.search import MAX_TERMS, MAX_WORDS, Index, words
-from tests.edge.fakes import tool
+from tests.edge.definitions import tool
 
 TOOLS = (
     tool("time", "get_current_time", description="Says what time it is in a city."),
@@ -125,3 +130,36 @@ def test_what_is_hidden_changes_nothing_of_what_is_found(
     whole, alone = Index(tools), Index(visible)
     asked = " ".join(query)
     assert whole.find(asked, whole.sight(visible), 5) == alone.find(asked, alone.sight(visible), 5)
+
+
+def work(index: Index, query: str, visible: tuple[Definition, ...]) -> int:
+    """How many lines are executed to find *query* among *visible*."""
+    lines = 0
+
+    def counting(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal lines
+        if frame.f_code.co_filename != search.__file__:
+            return None
+        lines += event == "line"
+        return counting
+
+    sight, before = index.sight(visible), sys.gettrace()
+    sys.settrace(counting)
+    try:
+        index.find(query, sight, 5)
+    finally:
+        sys.settrace(before)
+    return lines
+
+
+FORMS = "payroll payrolls payrolled payrolling payroa payrob payroc payrod"
+
+
+@pytest.mark.parametrize("query", [FORMS, "payroll adds", "adds"])
+def test_a_search_costs_the_same_whatever_the_tools_that_are_hidden_say(query: str) -> None:
+    seen = (tool("shelf", "add", description="Adds numbers."), tool("shelf", "sum"))
+    hidden = tuple(tool("hr", f"h{number}", description="Payroll adds.") for number in range(200))
+    other = tuple(tool("hr", f"h{number}", description="Nothing.") for number in range(200))
+    costs = [work(Index((*seen, *rest)), query, seen) for rest in ((), hidden, other)]
+    assert costs[0] > 0
+    assert costs == costs[:1] * 3

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from gateway.domain.template import BadTemplate, Template, is_plain
 
+BOUND_S = 5.0  # of processor time, for what needs hundredths of a second
+
 
 @pytest.mark.parametrize(
     ("template", "uri"),
@@ -107,10 +109,11 @@ def test_what_is_not_a_template_is_said_so(template: str) -> None:
 
 def test_a_template_made_to_backtrack_costs_no_more_than_another() -> None:
     evil = Template.parse("x://" + "{a}x" * 15 + "{b}!")
-    started = time.perf_counter()
+    started = time.process_time()
     assert not evil.matches("x://" + "ax" * 1_000 + "?!")
     assert not evil.matches("x://" + "x" * 2_000 + "?!")
-    assert time.perf_counter() - started < 1  # a backtracking matcher needs longer than the sun has
+    # A backtracking matcher needs longer than the sun has.
+    assert time.process_time() - started < BOUND_S
 
 
 @given(

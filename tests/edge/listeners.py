@@ -12,7 +12,8 @@ import anyio
 
 from gateway.domain.model import Call, Outcome, Relay, Status
 from gateway.edge.house import Settings
-from tests.edge.fakes import BASIC, Knocker, Line, catalogue, echo, modern
+from tests.edge.definitions import BASIC, catalogue
+from tests.edge.fakes import Knocker, Line, echo, modern
 from tests.edge.older import Older
 
 README, SHARED, PAGE = "file:///readme", "file:///shared", "file:///pages/7"

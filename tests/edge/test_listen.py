@@ -8,7 +8,8 @@ import anyio
 import pytest
 
 from gateway.domain.model import Act, Kind, Status
-from tests.edge.fakes import BASIC, Knocker, Line, Stand, catalogue, definition, modern, tool
+from tests.edge.definitions import BASIC, catalogue, definition, tool
+from tests.edge.fakes import Knocker, Line, Stand, modern
 from tests.edge.listeners import (
     ACKNOWLEDGED,
     PAGE,

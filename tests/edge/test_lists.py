@@ -9,16 +9,8 @@ import pytest
 
 from gateway.domain.model import Kind
 from gateway.edge.house import Settings
-from tests.edge.fakes import (
-    BASIC,
-    FakeSnapshot,
-    Knocker,
-    Response,
-    Stand,
-    catalogue,
-    definition,
-    tool,
-)
+from tests.edge.definitions import BASIC, catalogue, definition, tool
+from tests.edge.fakes import FakeSnapshot, Knocker, Response, Stand
 
 pytestmark = pytest.mark.anyio
 

@@ -15,7 +15,8 @@ from gateway.edge.endpoint import ALL, Endpoint, Span
 from gateway.edge.ids import new_call_id
 from gateway.edge.methods import METHODS, Era, find_method
 from gateway.edge.strict import parse
-from tests.edge.fakes import BASIC, FakeSnapshot, catalogue
+from tests.edge.definitions import BASIC, catalogue
+from tests.edge.fakes import FakeSnapshot
 from tests.edge.people import ALICE, BOB, NOW_US
 
 PLACE = Place(catalogue(BASIC), FakeSnapshot(), {})

@@ -12,7 +12,8 @@ from gateway.domain.model import Act, CallClass, Definition, Kind, Principal
 from gateway.domain.refusal import BY_ID, Refused
 from gateway.edge.endpoint import Endpoint, Span, endpoint_of
 from gateway.edge.search import MAX_FOUND, MAX_FOUND_BYTES, MAX_QUERY_CHARS
-from tests.edge.fakes import BASIC, FakeSnapshot, Knocker, catalogue, tool
+from tests.edge.definitions import BASIC, catalogue, tool
+from tests.edge.fakes import FakeSnapshot, Knocker
 from tests.edge.older import Older, initialize
 from tests.edge.searching import LEGS, PLACES, at, either_way, of_era, searched, told_by
 
@@ -213,6 +214,13 @@ async def test_an_answer_is_not_larger_than_a_tool_may_answer_but_never_without_
         who = at(alice)
         assert await _found(who, "get") == ["time_get_0"]
         assert await _found(who, "huge get") == ["docs_huge"]
+
+
+async def test_whoever_sees_very_many_tools_is_answered_as_others_are() -> None:
+    stand = searched()
+    stand.catalogue = catalogue([tool("time", f"get_{number:04}") for number in range(1_001)])
+    async with stand.open() as alice:
+        assert await _found(at(alice), "get", limit=2) == ["time_get_0000", "time_get_0001"]
 
 
 @either_way

@@ -10,6 +10,7 @@ import pytest
 
 from gateway.domain.asking import TASKS
 from gateway.domain.model import Call, Outcome, Relay, Status
+from gateway.domain.refusal import BY_ID, UNKNOWN_OBJECT, Refusal, Refused
 from tests.edge.fakes import modern
 from tests.edge.older import Older, session
 from tests.edge.searching import LEGS, PLACES, at, either_way, of_era, searched, through, told_by
@@ -68,10 +69,10 @@ async def test_the_bytes_of_the_arguments_are_sent_on_as_they_came(leg: str, era
     "name",
     ["nope", "hidden_secret", "docs_poisoned", "docs_proposed", "call_tool", "search_tools"],
 )
-async def test_what_may_not_be_called_is_refused_as_at_the_endpoint_itself(
+async def test_what_may_not_be_called_is_logged_as_at_the_endpoint_itself(
     leg: str, era: str, name: str
 ) -> None:
-    told, seen = [], []
+    seen = []
     for path, params in (
         ("/mcp", {"name": name, "arguments": {}}),
         ("/mcp/search", through(name)),
@@ -80,10 +81,41 @@ async def test_what_may_not_be_called_is_refused_as_at_the_endpoint_itself(
         async with stand.open() as alice:
             who = await of_era(at(alice, path), era)
             answer = await who.ask("tools/call", params)
-        told.append(told_by(answer))
+        assert (path == "/mcp") == (b'"error"' in answer.body)
         seen.append(([call.object for call in stand.pipeline.governed], stand.pipeline.refusals))
-    assert told[0] == told[1]
     assert seen[0] == seen[1]
+
+
+@either_way
+@pytest.mark.parametrize(
+    "row", [row for row in BY_ID.values() if row.shown is UNKNOWN_OBJECT], ids=lambda row: row.id
+)
+async def test_a_tool_that_the_caller_has_not_is_said_to_the_model_and_alike_for_every_reason(
+    leg: str, era: str, row: Refusal
+) -> None:
+    """A client raises an error of the protocol, which ends the agent; a model chose this name."""
+
+    def refusing(call: Call) -> Refused | None:
+        is_call = call.method == "tools/call"
+        return Refused(row, detail={"problem": "secret"}) if is_call else None
+
+    told = []
+    for name in ("nope", "time_now"):
+        stand = searched(leg)
+        if name != "nope":
+            stand.pipeline.refusing = refusing
+        async with stand.open() as alice:
+            who = await of_era(at(alice), era)
+            answer = await who.ask("tools/call", through(name))
+        told.append(told_by(answer))
+        assert answer.status == 200
+        assert answer.result["isError"] is True
+        [content] = answer.result["content"]
+        assert content["text"] == (
+            "There is no such tool for you: find its name with search_tools."
+        )
+        assert list(answer.result["_meta"]["io.customhouse/refusal"]) == ["call_id"]
+    assert told[0] == told[1]
 
 
 @either_way
@@ -106,6 +138,7 @@ async def test_only_the_two_tools_can_be_called_by_their_names(
         None,
         {},
         {"name": 7},
+        {"name": ""},
         {"name": "time_now", "arguments": [1]},
         {"name": "time_now", "arguments": "{}"},
         {"name": "time_now", "arguments": None},

@@ -8,7 +8,8 @@ import pytest
 
 from gateway.domain.model import Act, Kind, Status
 from gateway.domain.refusal import BY_ID, Refused
-from tests.edge.fakes import Knocker, Line, Stand, definition, tool
+from tests.edge.definitions import definition, tool
+from tests.edge.fakes import Knocker, Line, Stand
 from tests.edge.listeners import (
     PAGE,
     PROMPTS,

@@ -10,7 +10,8 @@ from gateway.domain.model import Act, Call, CallClass, Kind, Principal
 from gateway.domain.refusal import Refused
 from gateway.edge import state
 from gateway.edge.state import LIFETIME_US, MAX_ROUNDS, States
-from tests.edge.fakes import STATE_KEY, tool
+from tests.edge.definitions import tool
+from tests.edge.fakes import STATE_KEY
 from tests.edge.people import ALICE, BOB, NOW_US
 
 EPOCH = "this process"

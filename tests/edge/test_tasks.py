@@ -10,7 +10,8 @@ import pytest
 
 from gateway.domain.asking import APPS, TASKS
 from gateway.domain.model import Approval, Call, Outcome, Relay, Status
-from tests.edge.fakes import Knocker, Response, Stand, catalogue, modern, tool
+from tests.edge.definitions import catalogue, tool
+from tests.edge.fakes import Knocker, Response, Stand, modern
 from tests.edge.older import initialize
 
 pytestmark = pytest.mark.anyio

@@ -96,11 +96,11 @@ class Guarded:
 
 
 @contextmanager
-def guarded(folder: Path) -> Iterator[Guarded]:
+def guarded(folder: Path, config: str = CONFIG, policy: str = POLICY) -> Iterator[Guarded]:
     policies = folder / "policies"
     policies.mkdir()
     (policies / "model.conf").write_text((ROOT / "policies" / "model.conf").read_text())
-    (policies / "policy.csv").write_text(POLICY)
+    (policies / "policy.csv").write_text(policy)
     with issuers(folder / "issuers") as base:
         clients = {"robot": {"secret": "r0b0t", "scopes": ["tools.read", "tools.write"]}}
         made = {
@@ -111,7 +111,7 @@ def guarded(folder: Path) -> Iterator[Guarded]:
             ),
             "stormy": Issuer(folder / "issuers", "stormy", base, new_key("s1")),
         }
-        (folder / "customhouse.toml").write_text(CONFIG.format(root=ROOT, base=base))
+        (folder / "customhouse.toml").write_text(config.format(root=ROOT, base=base))
         environ = {"CLERK_KEY": AGENT_KEY}
         process = GatewayProcess(folder / "customhouse.toml", environ).start()
         house = Guarded(folder, process, **made)

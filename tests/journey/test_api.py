@@ -166,8 +166,11 @@ def _change_policy_and_definitions(journey: Journey) -> None:
     etag = journey.ask("author", "GET", "/policy").headers["etag"]
     applied = journey.ask("author", "POST", "/policy/apply", headers={"If-Match": etag})
     assert applied.json()["changed"] is False
-    waiting = journey.ask("ann", "POST", f"/policy/proposals/{'0' * 64}/approve")
-    assert waiting.status_code == 409  # two_person_policy is off
+    nothing = f"/policy/proposals/{'0' * 64}"
+    assert journey.ask("ann", "GET", nothing).status_code == 404
+    assert journey.ask("ann", "POST", f"{nothing}/approve").status_code == 428
+    unseen = {"If-Match": '"0"'}
+    assert journey.ask("ann", "POST", f"{nothing}/approve", headers=unseen).status_code == 404
     shown = journey.ask("ann", "GET", "/definition?object=shelf/sub").json()
     one = {"kind": "tool", "server": "shelf", "name": "sub", "digest": shown["digest"]}
     assert journey.ask("ann", "POST", "/definition/approve", json=one).status_code == 200

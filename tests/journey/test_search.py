@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 import httpx2
 import pytest
-from mcp import Client, MCPError
+from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
 from gateway.domain.meter import tokens
@@ -83,11 +83,11 @@ async def test_of_a_thousand_tools_the_one_that_fits_is_found_and_called(
         wrong = {"name": tool["name"], "arguments": {"limit": "three"}}
         refused = await client.call_tool("call_tool", wrong)
         assert refused.is_error
-        # What another server has is there, and not for this caller.
+        # What another server has is there, and not for this caller: no error that ends an agent.
         for hidden in ("desk_echo", "desk_nothing"):
-            with pytest.raises(MCPError) as unknown:
-                await client.call_tool("call_tool", {"name": hidden, "arguments": {}})
-            assert unknown.value.code == -32602
+            unknown = await client.call_tool("call_tool", {"name": hidden, "arguments": {}})
+            assert unknown.is_error
+            assert "find its name with search_tools" in unknown.content[0].model_dump_json()
         nothing = await client.call_tool("search_tools", {"query": "echo desk"})
         assert nothing.structured_content == {"tools": []}
 

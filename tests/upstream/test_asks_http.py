@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -15,13 +17,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
+from gateway.app.clock import wall_us
 from gateway.domain.asking import KINDS
-from gateway.domain.model import Status
-from gateway.upstream.spec import ServerSpec
+from gateway.domain.model import Principal, Status
+from gateway.upstream.signature import DISCOVER, CallSigner
+from gateway.upstream.spec import HttpTransport, ServerSpec
 from tests.fakes import border, eventually, http_spec
 from tests.servers import curious
 from tests.upstream.asking import BOB, Answering, call, next_round, parked, said, tool
-from tests.upstream.older_servers import Running, serve
+from tests.upstream.older_servers import Running, Seen, serve
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -66,6 +70,18 @@ async def sse() -> AsyncIterator[Running]:
 def asking(url: str, **bounds: Any) -> ServerSpec:
     given = {"timeout_s": 10.0, "per_caller": True, "requests": KINDS, **bounds}
     return http_spec(url, **given)
+
+
+def signed(url: str) -> ServerSpec:
+    signer = CallSigner(b"\x01" * 32, "https://tools.example.com", wall_us)
+    return replace(asking(url), transport=HttpTransport(url, allow_private=True, signer=signer))
+
+
+def claims(one: Seen) -> dict[str, Any]:
+    """Who says this, by its token."""
+    said_so = one.headers["customhouse-call"].split(".")[1]
+    token: dict[str, Any] = json.loads(base64.urlsafe_b64decode(said_so + "=="))
+    return {name: token[name] for name in token.keys() - {"iss", "aud", "iat", "exp", "jti"}}
 
 
 WIRES = pytest.mark.parametrize("wire", [streamable, sse])
@@ -133,3 +149,25 @@ async def test_a_shared_session_declares_nothing() -> None:
         outcome = await call(house, tool("greet"), asker)
     assert outcome.status in {Status.RPC_ERROR, Status.TOOL_ERROR}
     assert asker.asked == []
+
+
+@WIRES
+async def test_what_is_said_in_a_call_is_signed_as_its_callers_and_uses_no_tool(wire: Any) -> None:
+    ann = Principal("acme", "corp/ann", actors=("planner",))
+    async with wire() as running, border(signed(running.url)) as house:
+        asking_twice = tool("greet_twice", principal=ann)
+        assert said(await call(house, asking_twice, Answering(ANSWER))) == [ACCEPTED] * 2
+        answers = [claims(one) for one in running.requests("POST") if not one.method]
+        async with anyio.create_task_group() as group:
+            left = replace(tool("wait", principal=ann, seconds=60), id="LEFT")
+            group.start_soon(call, house, left, Answering())
+            await eventually(lambda: len(running.posts("tools/call")) == 2)
+            group.cancel_scope.cancel()
+        await eventually(lambda: bool(running.posts("notifications/cancelled")))
+        cancelled = [claims(one) for one in running.posts("notifications/cancelled")]
+        [greeted] = [claims(one) for one in running.posts("notifications/initialized")]
+    whose = {"sub": "corp/ann", "tenant": "acme", "act": {"sub": "planner"}, "method": "tools/call"}
+    assert len({one.pop("request") for one in [*answers, *cancelled]}) == 3
+    assert answers == [{**whose, "call": asking_twice.id}] * 2
+    assert cancelled == [{**whose, "call": "LEFT"}]
+    assert greeted == {"sub": DISCOVER, "request": greeted["request"]}

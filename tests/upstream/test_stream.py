@@ -7,6 +7,7 @@ from typing import cast
 import anyio
 import pytest
 
+from gateway.domain.model import Call
 from gateway.upstream.changes import MOST_WORDS
 from gateway.upstream.connection import Connection
 from gateway.upstream.fetch import parse_target
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.anyio
 async def test_what_finds_no_room_in_the_outbox_is_dropped_and_what_fails_is_passed_over() -> None:
     posted: list[bytes] = []
 
-    async def post(body: bytes) -> None:
+    async def post(body: bytes, call: Call | None) -> None:
         posted.append(body)
         if body == b"3":
             raise broken("not taken")

@@ -48,7 +48,7 @@ QUESTIONS = (
              ("SOC2 CC6.3", "ASI02", "ASI03", "MCP02")),
     Question(8, "rights_in_use", "Has every agent called within 90 days, and every role a holder?",
              ("SOC2 CC6.2", "SOC2 CC6.3")),
-    Question(9, "duties_separated", "Was every change made by an operator, and none by an agent?",
+    Question(9, "duties_separated", "Was every change made by an operator or an administrator, and none by another agent?",
              ("SOC2 CC6.3", "SOC2 CC8.1")),
     Question(10, "approvals", "Was every high-risk call approved by a person?",
              ("AIA 14", "ASI09"), _NO_APPROVALS),

@@ -11,13 +11,19 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from gateway.app.compliance.survey import Survey
+from gateway.app.course import standing
 from gateway.app.operations.places import object_of
 from gateway.app.operations.reading import Reading
+from gateway.app.operations.recalling import ARGUED, LEFT_SEALED
 from gateway.app.operations.replaying import Replay
+from gateway.app.operations.rights import right_of
+from gateway.app.operations.versions import snapshot_at
 from gateway.audit.findings import Code, Report
 from gateway.domain.definition import suspicion
-from gateway.domain.model import Approval, Kind, Verdict
-from gateway.policy.rules import ANY
+from gateway.domain.model import Act, Approval, Kind, Verdict
+from gateway.domain.operator import OperationRefused
+from gateway.policy.finding import PolicyInvalid
+from gateway.policy.rules import ANY, Rule
 from gateway.policy.snapshot import Snapshot
 from gateway.store.trail import Trail
 
@@ -27,8 +33,10 @@ IDLE_DAYS = 90
 LONGEST_KEY_DAYS = 366
 LONGEST_DOUBT_US = 600_000_000
 LONGEST_SILENCE_US = 65_000_000  # a minute, and what the publisher takes
+NEEDS_ARGUMENTS = f"{ARGUED}: {LEFT_SEALED}"
 _SHOWN = 5
 _OPERATORS = ("uid:", "system:", "signal:")
+_OVER_API = "agent:"
 
 
 class Status(StrEnum):
@@ -118,13 +126,17 @@ def _silences(opened: Sequence[Sequence[int]], published: Iterator[int]) -> Iter
 
 def decisions_replay(of: Evidence) -> Answer:
     replayed = of.replayed
-    left_out = sum(replayed.not_replayed.values())
+    sealed = replayed.not_replayed[NEEDS_ARGUMENTS]
+    left_out = sum(replayed.not_replayed.values()) - sealed
+    figures = {"need_arguments": sealed, "not_replayed": left_out}
+    needed = f"{sealed} need arguments, which stay sealed here; audit replay opens them"
     if not replayed.agree and not replayed.differ:
-        return _unknown("no decision could be replayed", not_replayed=left_out)
+        return _unknown(needed if sealed else "no decision could be replayed", **figures)
     problems = [f"call {one['call']} differs" for one in replayed.differences]
     says = f"{replayed.agree} decisions are alike, {left_out} could not be replayed"
+    says += f"; {needed}" if sealed else ""
     samples = [one["leaf"] for one in replayed.differences] or of.seen.calls
-    return _judged(problems, says, samples, agree=replayed.agree, not_replayed=left_out)
+    return _judged(problems, says, samples, agree=replayed.agree, **figures)
 
 
 def retention(of: Evidence) -> Answer:
@@ -158,9 +170,14 @@ def no_wildcards(of: Evidence) -> Answer:
     problems = [
         f"{rule.place}: {rule.subject} may {rule.act} {rule.object}"
         for rule in allows
-        if rule.subject == ANY or rule.object in everything
+        if rule.subject == ANY or (rule.object in everything and not _reads_the_house(rule))
     ]
     return _judged(problems, "what no rule allows is denied", rules=len(of.policy.rules))
+
+
+def _reads_the_house(rule: Rule) -> bool:
+    """What an auditor's role is for: all that is administered, and none of it to change."""
+    return (rule.act, rule.object) == (Act.READ, f"{Kind.ADMIN}/{ANY}")
 
 
 def rights_in_use(of: Evidence) -> Answer:
@@ -181,16 +198,39 @@ def rights_in_use(of: Evidence) -> Answer:
 
 
 def duties_separated(of: Evidence) -> Answer:
-    agents = of.house.identity.agents
     named = {of.trail.name(author): leaf for author, leaf in of.seen.authors.items()}
+    over_api = {name: leaf for name, leaf in named.items() if _administered(of, name, leaf)}
     wrong = {
         name: leaf
         for name, leaf in named.items()
-        if name in agents or not name.startswith(_OPERATORS)
+        if name not in over_api and not name.startswith(_OPERATORS)
     }
     problems = [f"{name!a:.80} changed something (entry {leaf})" for name, leaf in wrong.items()]
-    says = f"{len(named)} authors, none of them an agent; a second person is not asked for"
-    return _judged(problems, says, [*wrong.values()] or of.seen.change_leaves)
+    asked = "is" if standing(of.trail).two_person else "is not"
+    says = (
+        f"{len(named) - len(over_api)} authors on the machine, {len(over_api)} over the API whom the"
+        f" policy lets administer; a second person {asked} asked for a policy"
+    )
+    samples = [*wrong.values()] or of.seen.change_leaves
+    return _judged(problems, says, samples, over_api=len(over_api))
+
+
+def _administered(of: Evidence, author: str, leaf: int) -> bool:
+    """Whether *author* changed something over the API, as one who may administer.
+
+    An agent has to have a right now, or when it changed that. Of an agent that is gone, and of a
+    subject of tokens, the policy alone does not tell; the API let no change in without a decision.
+    """
+    agent = of.house.identity.agents.get(author.removeprefix(_OVER_API))
+    if not author.startswith(_OVER_API) or agent is None:
+        return author.startswith(_OVER_API)
+    if right_of(agent, of.policy):
+        return True
+    try:
+        then = snapshot_at(of.trail, of.trail.entry(leaf).t)
+    except (OperationRefused, PolicyInvalid):
+        return False
+    return bool(right_of(agent, then))
 
 
 def revocation_holds(of: Evidence) -> Answer:

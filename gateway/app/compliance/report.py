@@ -17,7 +17,7 @@ from gateway.app.operations.exporting import Source
 from gateway.app.operations.opening import Opened
 from gateway.app.operations.query import Query, Term
 from gateway.app.operations.reading import policy_in_force, read_house
-from gateway.app.operations.recalling import Decided
+from gateway.app.operations.recalling import LEFT_SEALED, Decided
 from gateway.app.operations.replaying import replay
 from gateway.audit.checkpoint import Vkey
 from gateway.audit.prover import Prover
@@ -84,7 +84,7 @@ def _checked(question: Question, evidence: Evidence, prover: Prover) -> dict[str
 
 
 def _sealed(entry: Decided) -> Opened:
-    return Opened(entry.i, "arguments", problem="left sealed")
+    return Opened(entry.i, "arguments", problem=LEFT_SEALED)
 
 
 def _before(trail: Trail, size: int) -> Query:

@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gateway.app.house import House, policy_effect
+from gateway.app.operations.affording import too_small
 from gateway.app.operations.args import Args
 from gateway.app.operations.entering import Change, conflict, enter, unknown
+from gateway.app.operations.showing import limits_said
 from gateway.config import kinds
 from gateway.domain.budget import Limits
 from gateway.domain.names import is_name
@@ -21,6 +23,7 @@ from gateway.policy.load import Loaded
 from gateway.policy.load import compile as compile_policy
 from gateway.policy.rules import BINDINGS_FILE, did_you_mean
 from gateway.store.identity import DECLARED, REMOVED, Agent, agent_effect, key_effect
+from gateway.store.pseudonyms import SUBJECT
 from gateway.store.writer import Effect
 
 DEFAULT_TENANT = "default"
@@ -40,8 +43,41 @@ async def add(house: House, author: str, given: Mapping[str, Any]) -> Any:
     return {
         "name": agent.name,
         "policy": house.policies.current.version,
-        "remarks": _remarks(house, agent.roles),
+        "remarks": [*_remarks(house, agent.roles), *too_small(agent, house.servers.values())],
     }
+
+
+async def limit(house: House, author: str, given: Mapping[str, Any]) -> Any:
+    """Change an agent's rate, its budgets, or both, from its next call on; *clear* takes them away.
+
+    What is not said stays as it is. What was spent stays spent.
+    """
+    args = Args(given, "name", "rate", "budget", "clear", "reason")
+    agent = _registered(house, args.text("name"))
+    held, said = agent.limits or Limits(), _limits(args) or Limits()
+    cleared = _cleared(args.texts("clear"), said)
+    rate = None if "rate" in cleared else said.rate or held.rate
+    budgets = {} if "budget" in cleared else said.budgets or held.budgets
+    changed = replace(agent, limits=Limits(rate, budgets) if rate or budgets else None)
+    done = {"name": agent.name, "limits": limits_said(changed.limits)}
+    if changed.limits == agent.limits:
+        return {**done, "changed": False}
+    change = Change(
+        "agent.limit",
+        author,
+        subject=_subject(agent),
+        note=args.text("reason", ""),
+        effects=(agent_effect(changed),),
+    )
+
+    def apply() -> None:
+        house.identity.set_agent(changed)
+        if rate is not None:
+            account = house.ledger.pseudonyms.known(SUBJECT, agent.name)
+            house.ledger.counters.relimit(account, rate, house.ledger.log.stamp())
+
+    await enter(house, change, apply)
+    return {**done, "changed": True, "remarks": [*too_small(changed, house.servers.values())]}
 
 
 async def grant(house: House, author: str, given: Mapping[str, Any]) -> Any:
@@ -117,8 +153,13 @@ async def disable(house: House, author: str, given: Mapping[str, Any]) -> Any:
 
 
 async def enable(house: House, author: str, given: Mapping[str, Any]) -> Any:
-    """Let the agent in again, with the keys it had."""
-    return await _set_disabled(house, author, given, disabled=False)
+    """Let the agent in again, with those of its keys that are good."""
+    done = await _set_disabled(house, author, given, disabled=False)
+    now_us, keys = house.ledger.log.stamp(), house.identity.keys.values()
+    if any(key.agent == done["name"] and key.is_good(now_us) for key in keys):
+        return done
+    remark = f"none of its keys is good; make one: customhouse key issue {done['name']}"
+    return {**done, "remarks": [remark]}
 
 
 async def _set_disabled(
@@ -256,6 +297,17 @@ def _limits(args: Args) -> Limits | None:
         raise usage(str(err), 'for example rate "60/min" and budget tokens "200k/day"') from err
 
 
+def _cleared(cleared: tuple[str, ...], said: Limits) -> tuple[str, ...]:
+    unknown_words = sorted({*cleared} - {"rate", "budget"})
+    if unknown_words:
+        raise usage(f"{unknown_words[0]!a:.40} is no kind of limit", "clear rate, budget or both")
+    if ("rate" in cleared and said.rate) or ("budget" in cleared and said.budgets):
+        raise usage("a limit is set and taken away at once", "say one of the two")
+    if not cleared and not said.rate and not said.budgets:
+        raise usage("no limit is named", "set a rate or budgets, or take them away")
+    return cleared
+
+
 def _known(house: House, name: str) -> Agent:
     agent = house.identity.agents.get(name)
     if agent is None:
@@ -268,8 +320,8 @@ def _registered(house: House, name: str) -> Agent:
     if agent.origin == DECLARED:
         raise conflict(
             f"agent {name} is declared in the configuration file",
-            "the file declares its roles; what a command changed would be undone by it",
-            "change its roles there, and restart the gateway",
+            "the file declares its roles and limits; what a command changed would be undone by it",
+            "change them there, and restart the gateway",
         )
     return agent
 

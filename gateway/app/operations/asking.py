@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from gateway.app.operations.entering import unknown
 from gateway.app.operations.places import wire_place
@@ -25,6 +25,7 @@ from gateway.policy.explain import Explanation
 from gateway.policy.snapshot import Snapshot
 from gateway.store.pins import Place
 
+DISABLED = "the agent is disabled"
 USUAL_ACT: Mapping[Kind, Act] = {
     Kind.TOOL: Act.CALL,
     Kind.RESOURCE: Act.READ,
@@ -35,15 +36,26 @@ USUAL_ACT: Mapping[Kind, Act] = {
 }
 
 
+class Proved(NamedTuple):
+    """What a token would prove beside its subject."""
+
+    roles: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
+
+
+NOTHING_PROVED = Proved()
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """Who would do what, with which arguments, and when."""
 
-    agent: str
+    agent: str  # or ISSUER/SUBJECT: whoever comes with a token of it
     object: str
     act: str = ""  # "": the usual one for the kind of object
     arguments: str = "{}"
     now_us: int = 0
+    proved: Proved = NOTHING_PROVED
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +90,16 @@ class Answer:
 
 def ask(reading: Reading, snapshot: Snapshot, question: Question) -> Answer:
     """Raises: OperationRefused: no such agent, or the question makes no sense."""
-    call = named_call(reading, question, _principal(reading, question.agent))
-    return Answer(snapshot.explain(call, question.now_us), _stopped(reading, call))
+    call = named_call(reading, question, _principal(reading, question.agent, question.proved))
+    return Answer(snapshot.explain(call, question.now_us), unserved(reading, call))
 
 
-def visible(reading: Reading, snapshot: Snapshot, agent: str) -> tuple[Definition, ...]:
+def visible(
+    reading: Reading, snapshot: Snapshot, agent: str, proved: Proved = NOTHING_PROVED
+) -> tuple[Definition, ...]:
     """Everything that *agent* finds in its lists. Raises: OperationRefused: no such agent."""
-    principal = _principal(reading, agent)
-    if reading.identity.agents[agent].disabled:
+    principal = _principal(reading, agent, proved)
+    if _is_disabled(reading, principal):
         return ()
     catalogue = reading.registry.catalogue
     kinds = (Kind.TOOL, Kind.PROMPT, Kind.RESOURCE, Kind.TEMPLATE)
@@ -113,9 +127,10 @@ def named_call(reading: Reading, question: Question, principal: Principal) -> Ca
     )
 
 
-def _stopped(reading: Reading, call: Call) -> str:
-    if reading.identity.agents[call.principal.subject].disabled:
-        return "the agent is disabled"
+def unserved(reading: Reading, call: Call) -> str:
+    """Why *call* is not served, whatever policy says; "" when nothing stands beside it."""
+    if _is_disabled(reading, call.principal):
+        return DISABLED
     if call.kind in (Kind.SERVER, Kind.ADMIN):
         return ""
     if call.server not in reading.servers:
@@ -129,11 +144,48 @@ def _stopped(reading: Reading, call: Call) -> str:
     return ""
 
 
-def _principal(reading: Reading, name: str) -> Principal:
+def _is_disabled(reading: Reading, principal: Principal) -> bool:
+    agent = reading.identity.agents.get(principal.subject)
+    return agent is not None and agent.disabled
+
+
+def _principal(reading: Reading, name: str, proved: Proved) -> Principal:
+    issuer, slash, subject = name.partition("/")
+    if slash and subject:
+        return _with_token(reading, issuer, name, proved)
     agent = reading.identity.agents.get(name)
     if agent is None:
         raise unknown("agent", name, "see: customhouse agent list")
+    if proved != NOTHING_PROVED:
+        raise usage(
+            f"{name} is an agent: it has the roles it was given, and no scopes",
+            "say ISSUER/SUBJECT, or leave roles and scopes out",
+        )
     return Principal(agent.tenant, agent.name, agent.team)
+
+
+def _with_token(reading: Reading, issuer: str, name: str, proved: Proved) -> Principal:
+    """Whoever comes with such a token; its scopes bring the roles that the configuration says."""
+    declared = reading.config.issuers.get(issuer)
+    if declared is None:
+        raise unknown("issuer", issuer, "see [issuers.*] in the configuration file")
+    provable = {role for *_, role in declared.roles}
+    foreign = sorted({*proved.roles} - provable)
+    if foreign:
+        raise usage(
+            f"no token of {issuer} proves the role {foreign[0]!a:.60}",
+            f"its table of roles has: {', '.join(sorted(provable)) or 'none'}",
+        )
+    brought = {
+        role for claim, value, role in declared.roles if claim == "scope" and value in proved.scopes
+    }
+    return Principal(
+        declared.tenant,
+        name,
+        declared.team,
+        roles=frozenset({*proved.roles, *brought}),
+        scopes=frozenset(proved.scopes),
+    )
 
 
 def _object(text: str) -> Place:

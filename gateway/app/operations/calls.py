@@ -18,6 +18,7 @@ from gateway.domain.model import (
     Kind,
     Principal,
     Reply,
+    Verdict,
 )
 from gateway.domain.operator import OperationRefused, usage
 from gateway.domain.refusal import BY_ID, Refused
@@ -111,6 +112,7 @@ def _not_arguments(why: str) -> OperationRefused:
 
 def _refused(house: House, made: Call, refused: Refused) -> Any:
     explanation = house.policies.current.explain(made, wall_us())
+    by_policy = explanation.decision.verdict is not Verdict.ALLOW
     return {
         "call": made.id,
         "status": "refused",
@@ -118,7 +120,7 @@ def _refused(house: House, made: Call, refused: Refused) -> Any:
         "sentence": refused.say(),
         "fix": refused.refusal.fix,
         "detail": dict(refused.detail),
-        "decision": explanation.say(),
+        "decision": explanation.say() if by_policy else "",
     }
 
 

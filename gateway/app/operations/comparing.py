@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.app.operations.asking import USUAL_ACT, Question, named_call
+from gateway.app.operations.asking import USUAL_ACT, Question, named_call, unserved
 from gateway.app.operations.reading import Reading
-from gateway.domain.model import Act, Approval, Definition, Kind, Principal
+from gateway.domain.model import Act, Approval, Call, Definition, Kind, Principal
 from gateway.policy.compare import NO, Change, changes, standing
 from gateway.policy.snapshot import Snapshot
 
@@ -29,9 +29,18 @@ class Able:
         return {"agent": self.agent, "tenant": self.tenant, "answer": self.answer, "by": self.by}
 
 
-def who_can(reading: Reading, snapshot: Snapshot, name: str, act: str) -> Iterator[Able]:
-    """Every agent that is not refused *act* on *name* whatever it says. Raises: OperationRefused."""
+def who_can(
+    reading: Reading, snapshot: Snapshot, name: str, act: str
+) -> tuple[Sequence[Able], str]:
+    """Every agent that is not refused *act* on *name* whatever it says; and why nobody could, if
+    that is not for policy to say. Raises: OperationRefused.
+    """
     call = named_call(reading, Question("", name, act), Principal("", ""))
+    stopped = unserved(reading, call)
+    return ([] if stopped else list(_able(reading, snapshot, call))), stopped
+
+
+def _able(reading: Reading, snapshot: Snapshot, call: Call) -> Iterator[Able]:
     thing = call.definition or Definition(
         call.server, call.kind, call.name, "", b"", "", Approval.APPROVED
     )

@@ -9,12 +9,13 @@ from gateway.app.clock import wall_us
 from gateway.app.house import House
 from gateway.app.operations.administration import Administration, said
 from gateway.app.operations.entering import unknown
-from gateway.app.operations.looks import LOOKS, require_agent, unknown_agent
-from gateway.domain.model import Call, Principal
+from gateway.app.operations.looks import LOOKS, require_agent
+from gateway.app.operations.rights import right_of
+from gateway.domain.model import Call
 from gateway.domain.operator import Exit, OperationRefused
-from gateway.edge.api.desk import Errand, Found, Guard, Stale, Withdrawn
+from gateway.edge.api.desk import EVERY_TENANT, Errand, Found, Guard, Stale, Withdrawn
 from gateway.edge.api.etag import encoded, etag_of
-from gateway.edge.api.routes import RIGHTS
+from gateway.store.identity import Agent
 
 
 class ApiDesk:
@@ -51,30 +52,28 @@ class ApiDesk:
 
     def _refuse_beyond(self, errand: Errand) -> None:
         """Raises: OperationRefused: it is about what the asker does not see, or may not hand out."""
+        agents, keys = self._house.identity.agents, self._house.identity.keys
         if errand.operation == "key.issue":
             name = errand.args["agent"]
             require_agent(self._house, errand, name)
-            self._refuse_administrator(name)
+            # Whoever may make keys would be whoever a key can be made for.
+            self._refuse_administrator(agents[name], "made", f"issue {name}")
         if errand.operation == "key.revoke":
             # The whole id: its beginning would tell which others there are.
-            key = self._house.identity.keys.get(errand.args["id"])
-            owner = self._house.identity.agents.get(key.agent) if key else None
+            key = keys.get(errand.args["id"])
+            owner = agents.get(key.agent) if key else None
             if key is None or owner is None or not errand.reaches(owner.tenant):
                 raise unknown("key", errand.args["id"], "see the list of keys")
+            if errand.tenant != EVERY_TENANT:
+                # Who administers all tenants lives in one of them, and is not locked out by it.
+                self._refuse_administrator(owner, "revoked", f"revoke {key.id}")
 
-    def _refuse_administrator(self, name: str) -> None:
-        """Whoever may make keys would be whoever a key can be made for."""
-        agent = self._house.identity.agents.get(name)
-        if agent is None:
-            raise unknown_agent(name)
-        policy = self._house.policies.current
-        who = Principal(agent.tenant, agent.name, agent.team)
-        for noun, act in RIGHTS:
-            ruling = policy.ruling(who, act, f"admin/{noun}")
-            if ruling is not None and (ruling.allow >= 0 or ruling.allows):
-                raise OperationRefused(
-                    f"agent {name} may {act} admin/{noun}",
-                    "keys of those who administer are not made over the API",
-                    f"on the gateway's machine: customhouse key issue {name}",
-                    Exit.NOT_OPERATOR,
-                )
+    def _refuse_administrator(self, agent: Agent, done: str, command: str) -> None:
+        right = right_of(agent, self._house.policies.current)
+        if right:
+            raise OperationRefused(
+                f"agent {agent.name} may {right}",
+                f"keys of those who administer are not {done} over the API",
+                f"on the gateway's machine: customhouse key {command}",
+                Exit.NOT_OPERATOR,
+            )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from gateway.config import Config
 
@@ -47,10 +48,14 @@ class Patient:
     config: Config
     environ: Mapping[str, str]
     now_us: int
-    failures: (
-        Mapping[str, str] | None
-    )  # of servers, as the gateway that runs knows; None: none runs
+    health: Mapping[str, Any] | None  # as the gateway that runs says of itself; None: none runs
 
     @property
     def is_served(self) -> bool:
-        return self.failures is not None
+        return self.health is not None
+
+    @property
+    def failures(self) -> Mapping[str, str]:
+        """Of servers."""
+        found: Mapping[str, str] = (self.health or {}).get("failures", {})
+        return found

@@ -11,11 +11,12 @@ from statistics import median
 
 from gateway.app.ballast import FLOOR_BYTES
 from gateway.app.operations import checkup
+from gateway.app.operations.affording import unaffordable
 from gateway.app.operations.diagnosis import Check, Patient, ok, problem, warning
 from gateway.app.operations.holding import held_policy
-from gateway.app.operations.presence import absent
+from gateway.app.operations.presence import absent, unresolved
 from gateway.app.operations.reading import policy_in_force, read_house
-from gateway.config import ConfigError, agent_keys, check_exposure, resolve
+from gateway.config import agent_keys, check_exposure
 from gateway.domain.operator import OperationRefused
 from gateway.policy.load import load as load_policy
 from gateway.store import trail
@@ -46,14 +47,15 @@ def examine(patient: Patient, tell: Tell) -> Iterator[Check]:
 def secrets(patient: Patient) -> Iterator[Check]:
     """What the configuration refers to, and what it warns of."""
     config, found = patient.config, list[Check]()
-    agent_keys(config, patient.environ)
-    for name, server in config.servers.items():
-        references = [v for v in server.env.values() if v.startswith(("env:", "file:"))]
-        for reference in filter(None, (server.auth, *references)):
-            try:
-                resolve(reference, patient.environ)
-            except ConfigError as err:
-                found.append(problem("secrets", f"server {name}: {err.what}", err.why, err.fix))
+    if patient.health is None:
+        agent_keys(config, patient.environ)
+        missing = list(unresolved(config, patient.environ))
+    else:  # it has found the keys of agents, or it would not run; a shell has another environment
+        missing = patient.health.get("unresolved", [])
+        if "unresolved" not in patient.health:
+            what, why = "the gateway that runs did not say", "this shell has another environment"
+            found.append(warning("secrets", what, why, "see what is said of servers, below"))
+    found += [problem("secrets", no["what"], no["why"], no["fix"]) for no in missing]
     why, fix = "it is worth a person's look", "correct it in the configuration"
     found += [warning("configuration", said, why, fix) for said in config.warnings]
     yield from found or [ok("secrets", "every secret that is referred to is there")]
@@ -115,6 +117,18 @@ def agents(patient: Patient) -> Iterator[Check]:
         yield ok("agents", f"{len(names)} agents, each with a key and calls")
 
 
+def budgets(patient: Patient) -> Iterator[Check]:
+    """Whether each covers a call at all."""
+    house = read_house(patient.config)
+    why, fix = "every call is refused: over_budget", "change it, or what is held for a call"
+    agents = house.identity.agents.values()
+    found = [
+        warning("budgets", said, why, fix)
+        for said in unaffordable(patient.config, agents, house.servers)
+    ]
+    yield from found or [ok("budgets", "each covers a call, or there is none")]
+
+
 def exposure(patient: Patient) -> Iterator[Check]:
     """From where it can be reached."""
     config = patient.config
@@ -145,9 +159,14 @@ def servers(patient: Patient) -> Iterator[Check]:
         problem("servers", said, "its calls fail", "correct it, or install what is missing")
         for said in absent(patient.config)
     ]
-    for name, why in sorted((patient.failures or {}).items()):
+    for name, why in sorted(patient.failures.items()):
         fix = f"customhouse server test {name}"
         found.append(problem("servers", f"{name} was not reached: {why}", "its calls fail", fix))
+    unlocked = sorted((patient.health or {}).get("not_in_lock", {}))
+    if unlocked:
+        what = f"approved, and not in the lock that the gateway is frozen to: {_some(unlocked)}"
+        fix = "customhouse tool lock, review what it wrote, and restart the gateway"
+        found.append(warning("servers", what, "calls of it are refused: quarantined", fix))
     count = len(read_house(patient.config).servers)
     asked = "all were reached" if patient.is_served else "not asked: no gateway runs"
     yield from found or [ok("servers", f"{count} servers, {asked}")]
@@ -215,6 +234,7 @@ _LOOKS: dict[str, Look] = {
     "policy": policy,
     "policy.held": held_policy,
     "agents": agents,
+    "budgets": budgets,
     "exposure": exposure,
     "servers": servers,
     "disk": disk,

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from gateway.app.clock import wall_us
@@ -16,21 +17,22 @@ from gateway.app.house import House
 from gateway.app.operations import payloads as looking
 from gateway.app.operations.entering import unknown
 from gateway.app.operations.opening import Opened, Ring, open_payload, payload_key
-from gateway.app.operations.query import Query, Term, parse
+from gateway.app.operations.query import Query, parse
 from gateway.app.operations.search import one_call, page
 from gateway.audit import copy
 from gateway.audit.entry import Entry
 from gateway.audit.prover import Prover
 from gateway.audit.statements import Head
-from gateway.domain.operator import Exit, OperationRefused
-from gateway.edge.api.desk import EVERY_TENANT, Errand, Found
+from gateway.domain.operator import Exit, OperationRefused, usage
+from gateway.edge.api.desk import EVERY_TENANT, Errand, Found, Withdrawn
 from gateway.policy import files, lint
 from gateway.policy.rules import Rule
 from gateway.store.engine import reading
-from gateway.store.trail import opened
+from gateway.store.trail import Interrupted, opened
 
 PAGE_S: Final = 2.0  # then a page is what was found so far
 PROOF_S: Final = 30.0
+MAX_VALUES: Final = 16  # of one term, when asked from elsewhere
 REST_S: Final = 0.001  # between blocks that are hashed: calls go first
 _FAR: Final = 1 << 62
 
@@ -39,18 +41,27 @@ Part = tuple[Entry, Row]
 
 
 async def entries_page(house: House, errand: Errand) -> Found:
-    query = _within_reach(parse(errand.args.get("q", ()), wall_us()), errand)
+    query = _bounded(parse(errand.args.get("q", ()), wall_us()))
     below = int(errand.after or _FAR)
+    tenant = None if errand.tenant == EVERY_TENANT else errand.tenant
     rules, version = house.policies.current.rules, house.policies.current.version
 
     def read() -> Found:
-        until_s = time.monotonic() + PAGE_S
+        goes_on = _until(house, PAGE_S)
         with opened(house.config.data_dir) as trail:
-            found = page(trail, query, below, errand.most, lambda: time.monotonic() < until_s)
+            found = page(trail, query, below, errand.most, goes_on, tenant)
         rows = [row | _ruled(row, version, rules) for row in found.rows if _is_of(row, errand)]
         return Found(rows, str(found.below) if found.below else "")
 
-    return await asyncio.to_thread(read)
+    try:
+        return await asyncio.to_thread(read)
+    except Interrupted as err:
+        raise OperationRefused(
+            f"the log was not read within {PAGE_S:.0f} s",
+            "the gateway is busy, or about to stop",
+            "ask for less, as with since:1h, or repeat it in a moment",
+            Exit.UNREACHABLE,
+        ) from err
 
 
 async def call(house: House, errand: Errand) -> Found:
@@ -59,9 +70,11 @@ async def call(house: House, errand: Errand) -> Found:
 
 
 async def payloads(house: House, errand: Errand) -> Found:
-    """The look is durable before anything is opened."""
+    """The look is durable before anything is opened, and who lost the right by then sees nothing."""
     parts = await asyncio.to_thread(_parts, house, errand)
     await looking.read(house, errand.author, {"subject": f"call/{errand.args['call']}"})
+    if not errand.holds():
+        raise Withdrawn
 
     def read() -> list[Row]:
         ring = payload_key(house.config.keys_dir)
@@ -97,12 +110,19 @@ async def findings(house: House, errand: Errand) -> Found:
     return Found(rows, str(end) if end < len(found) else "")
 
 
-def _within_reach(query: Query, errand: Errand) -> Query:
-    """*query*, and of one tenant only where the asker sees one: the database leaves out the rest."""
-    if errand.tenant == EVERY_TENANT:
-        return query
-    mine = Term("tenant", (errand.tenant,))
-    return Query((*query.terms, mine), query.since_us, query.until_us, query.text)
+def _bounded(query: Query) -> Query:
+    """*query* without doubles. Raises: OperationRefused: each entry would be held against too much."""
+    terms = tuple(replace(term, values=tuple(dict.fromkeys(term.values))) for term in query.terms)
+    for term in terms:
+        if len(term.values) > MAX_VALUES:
+            raise usage(f"{term.field}: has more than {MAX_VALUES} values", "ask for fewer at once")
+    return replace(query, terms=terms)
+
+
+def _until(house: House, most_s: float) -> Callable[[], bool]:
+    """Whether a look goes on: for *most_s*, and not while the gateway waits for it to stop."""
+    until_s = time.monotonic() + most_s
+    return lambda: time.monotonic() < until_s and "drain" not in house.ledger.closed_by
 
 
 def _is_of(row: Row, errand: Errand) -> bool:
@@ -156,12 +176,12 @@ def _head(house: House) -> Head:
 
 def _proofs(house: House, leaves: Sequence[int]) -> list[str]:
     """One standard proof for each leaf, all under the same head; the log is hashed once."""
-    until_s = time.monotonic() + PROOF_S
+    goes_on = _until(house, PROOF_S)
     head = _head(house)
     with reading(house.database) as connection:
 
         def bodies(low: int, high: int) -> list[bytes]:
-            if time.monotonic() > until_s:
+            if not goes_on():
                 raise OperationRefused(
                     f"the log is too long to be hashed in {PROOF_S:.0f} s",
                     "calls go first",

@@ -10,11 +10,13 @@ from typing import Any
 from gateway.app.house import House
 from gateway.app.operations.args import Args
 from gateway.app.operations.entering import Change, conflict, enter, unknown
+from gateway.domain.model import KEY_OF_API
 from gateway.domain.operator import usage
 from gateway.store.identity import Key, key_digest, key_effect, new_key
 
 DAY_US = 86_400_000_000
 LONGEST_DAYS = 3_650
+_OVER_API = "agent:"  # authors on the socket are `uid:`
 
 
 async def issue(house: House, author: str, given: Mapping[str, Any]) -> Any:
@@ -37,7 +39,7 @@ async def issue(house: House, author: str, given: Mapping[str, Any]) -> Any:
         raise usage(f"a key of {days} days", f"at most {LONGEST_DAYS} days, or 0 for ever")
     secret, now_us = new_key(), house.ledger.log.stamp()
     key = Key(
-        id=f"k{secrets.token_hex(6)}",
+        id=f"{KEY_OF_API if author.startswith(_OVER_API) else 'k'}{secrets.token_hex(6)}",
         agent=name,
         digest=key_digest(secret),
         issued_at_us=now_us,

@@ -7,10 +7,13 @@ looks after every tenant; all others leave out what belongs to tenants that the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import hashlib
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from copy import copy
+from operator import itemgetter
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
+from weakref import WeakKeyDictionary
 
 from gateway.app.clock import wall_us
 from gateway.app.house import House
@@ -19,13 +22,47 @@ from gateway.app.operations.budgets import Account, account_rows, accounts
 from gateway.app.operations.entering import unknown
 from gateway.app.operations.glances import call, checkpoint, entries_page, findings, payloads, proof
 from gateway.app.operations.query import moment
-from gateway.domain.operator import OperationRefused
+from gateway.app.operations.rights import right_of
+from gateway.domain.operator import usage
 from gateway.edge.api.desk import EVERY_TENANT, Errand, Found
 from gateway.policy.snapshot import Snapshot
 from gateway.store.pseudonyms import OBJECT, SUBJECT, TEAM, TENANT
+from gateway.store.trail import opened
+
+PLACE_BYTES: Final = 512  # of a name that are kept in a cursor
 
 Row = dict[str, Any]
+T = TypeVar("T")
 Look = Callable[[House, Errand], Awaitable[Found]]
+
+
+_NOT_ASKED: Final = "this is policy alone: whether there is such an object is not asked"
+
+
+class _Twin:
+    """A copy of one version of the policy, to be asked by threads, one at a time: the caches of the
+    policy in force are those of the event loop."""
+
+    def __init__(self, policy: Snapshot) -> None:
+        self._parts = (policy.version, policy.rules, policy.links, policy.conditions)
+        self._copy: Snapshot | None = None
+        self._one_at_a_time = asyncio.Lock()
+
+    async def ask(self, here: reading.Reading, question: asking.Question) -> asking.Answer:
+        async with self._one_at_a_time:
+            return await asyncio.to_thread(self._asked, here, question)
+
+    def _asked(self, here: reading.Reading, question: asking.Question) -> asking.Answer:
+        if self._copy is None:
+            self._copy = Snapshot(*self._parts)
+        return asking.ask(here, self._copy, question)
+
+
+_TWINS: Final[WeakKeyDictionary[Snapshot, _Twin]] = WeakKeyDictionary()  # gone with their versions
+
+
+def _twin_of(policy: Snapshot) -> _Twin:
+    return _TWINS.setdefault(policy, _Twin(policy))
 
 
 async def health(house: House, errand: Errand) -> Found:
@@ -81,11 +118,13 @@ async def keys(house: House, errand: Errand) -> Found:
     if name is not None:
         require_agent(house, errand, name)
     every = await asyncio.to_thread(showing.key_rows, _picture(house), wall_us())
+    hidden = _administering(house, errand)
     rows = [
         row
         for row in every
         if name in (None, row["agent"])
         and (errand.tenant == EVERY_TENANT or _owns(house, errand, row["agent"]))
+        and row["agent"] not in hidden
         # Keys of the file are at hand here: each has a line with its id already.
         and row["state"] != "declared"
     ]
@@ -101,25 +140,31 @@ async def policy(house: House, errand: Errand) -> Found:
 async def explain(house: House, errand: Errand) -> Found:
     args, here, now_us = errand.args, _picture(house), wall_us()
     require_agent(house, errand, args["agent"])
+    if errand.tenant != EVERY_TENANT and "/" not in args["object"]:
+        # Which names there are on /mcp is the house's.
+        raise usage("the object is not named in full", "say it as tool/docs/search")
     at_us = moment(args["at"], now_us)[0] if "at" in args else now_us
     question = asking.Question(
         args["agent"], args["object"], args.get("act", ""), args.get("arguments", "{}"), at_us
     )
-    current = house.policies.current
-    # Every rule is looked at, in a thread: on a copy, for the caches are those of the event loop.
-    rules = (current.version, current.rules, current.links, current.conditions)
-    answer = await asyncio.to_thread(lambda: asking.ask(here, Snapshot(*rules), question))
+    answer = await _twin_of(house.policies.current).ask(here, question)
     said = answer.as_json() | {"said": answer.explanation.say()}
     if errand.tenant != EVERY_TENANT:
-        # What nearly fits may be a rule of another tenant; what is denied need not exist.
-        hidden = {"nearest": [], "fix": "", "said": ""}
-        said |= hidden if said["verdict"] == "allow" else hidden | {"stopped": ""}
+        # What nearly fits may be a rule of another tenant; what is allowed need not be there.
+        disabled = here.identity.agents[args["agent"]].disabled
+        allowed = said["verdict"] == "allow" and not disabled
+        stopped = asking.DISABLED if disabled else _NOT_ASKED
+        said |= {"nearest": [], "fix": "", "said": "", "allowed": allowed, "stopped": stopped}
     return Found(said)
 
 
 async def proposals(house: House, errand: Errand) -> Found:
     rows = [proposing.as_row(one) for one in proposing.waiting(house)]
     return _page(rows, errand, "at")
+
+
+async def proposal(house: House, errand: Errand) -> Found:
+    return Found(await proposing.shown(house, errand.args["digest"]))
 
 
 async def budgets(house: House, errand: Errand) -> Found:
@@ -129,15 +174,20 @@ async def budgets(house: House, errand: Errand) -> Found:
     ids = {(kind, name): names.known(kind, name) for kind, known in wanted for name in known}
     teams = (f"{team.tenant}/{name}" for name, team in config.teams.items())
     ids |= {(TEAM, name): names.known(TEAM, name) for name in teams}
-    tools = {names.name(one): one for one in names.all(OBJECT)}
     name = errand.args.get("name")
-    seen = [
-        account
-        for account in accounts(here, ids, tools)
-        if errand.reaches(account.tenant) and (name is None or account.is_of(name))
-    ]
-    seen.sort(key=_place_of)
-    page, after = _cut(seen, errand, _place_of)
+
+    def read() -> tuple[list[Account], str]:
+        """In a thread: a tool has a name for each tenant that called it."""
+        with opened(house.config.data_dir) as trail:
+            tools = {known: pseudonym for pseudonym, known in trail.pseudonyms(OBJECT)}
+        seen = [
+            account
+            for account in accounts(here, ids, tools)
+            if errand.reaches(account.tenant) and (name is None or account.is_of(name))
+        ]
+        return _cut(seen, errand, lambda account: f"{account.level} {account.name}")
+
+    page, after = await asyncio.to_thread(read)
     purses, now_us = house.ledger.counters.purses, house.ledger.log.stamp()
     return Found([row for one in page for row in account_rows(one, purses, now_us)], after)
 
@@ -156,6 +206,7 @@ LOOKS: Final[Mapping[str, Look]] = MappingProxyType(
         "policy.check": findings,
         "policy.explain": explain,
         "policy.pending": proposals,
+        "policy.proposal": proposal,
         "budget.list": budgets,
         "entry.list": entries_page,
         "call.show": call,
@@ -169,16 +220,20 @@ LOOKS: Final[Mapping[str, Look]] = MappingProxyType(
 def require_agent(house: House, errand: Errand, name: str) -> None:
     """Raises: OperationRefused: there is none of this name in the asker's reach."""
     if not _owns(house, errand, name):
-        raise unknown_agent(name)
-
-
-def unknown_agent(name: str) -> OperationRefused:
-    return unknown("agent", name, "see the list of agents")
+        raise unknown("agent", name, "see the list of agents")
 
 
 def _owns(house: House, errand: Errand, name: str) -> bool:
     known = house.identity.agents.get(name)
     return known is not None and errand.reaches(known.tenant)
+
+
+def _administering(house: House, errand: Errand) -> set[str]:
+    """Agents whose keys one tenant's administrator does not see: those who administer, too."""
+    if errand.tenant == EVERY_TENANT:
+        return set()
+    policy, agents = house.policies.current, house.identity.agents.values()
+    return {a.name for a in agents if errand.reaches(a.tenant) and right_of(a, policy)}
 
 
 def _picture(house: House) -> reading.Reading:
@@ -203,17 +258,23 @@ def _state(row: Row, failures: Mapping[str, Any]) -> Row:
     return {"state": "suspended" if row["suspended"] else state, "failure": failure}
 
 
-def _place_of(account: Account) -> str:
-    return f"{account.level} {account.name}"
-
-
-def _page(rows: Sequence[Row], errand: Errand, key: str) -> Found:
+def _page(rows: Iterable[Row], errand: Errand, key: str) -> Found:
     """The rows of one page, in the order of *key*, which no two of them share."""
-    page, after = _cut(sorted(rows, key=lambda row: str(row[key])), errand, lambda r: str(r[key]))
-    return Found(page, after)
+    return Found(*_cut(rows, errand, lambda row: str(row[key])))
 
 
-def _cut(rows: Sequence[Any], errand: Errand, place: Callable[[Any], str]) -> tuple[list[Any], str]:
-    behind = [row for row in rows if not errand.after or place(row) > errand.after]
+def _cut(rows: Iterable[T], errand: Errand, name: Callable[[T], str]) -> tuple[list[T], str]:
+    """The rows of one page, in order, and the place of the last if there are more."""
+    places = sorted(((_place(name(row)), row) for row in rows), key=itemgetter(0))
+    behind = [one for one in places if one[0] > errand.after]
     page = behind[: errand.most]
-    return page, place(page[-1]) if len(behind) > len(page) else ""
+    return [row for _, row in page], page[-1][0] if len(behind) > len(page) else ""
+
+
+def _place(name: str) -> str:
+    """Where *name* stands in a list. Servers choose names, and a cursor has to hold any of them."""
+    plain = name.encode("utf-8", "backslashreplace")
+    if len(plain) <= PLACE_BYTES:
+        return plain.decode()
+    start = plain[:PLACE_BYTES].decode("utf-8", "ignore")
+    return start + hashlib.sha256(plain).hexdigest()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from importlib.machinery import PathFinder
 from pathlib import Path
 
-from gateway.config import Config, Server
+from gateway.config import Config, ConfigError, Server, resolve
 
 _PACKAGES = Path(__file__).resolve().parents[3]  # a child finds what is beside the gateway itself
 
@@ -17,11 +17,32 @@ _PACKAGES = Path(__file__).resolve().parents[3]  # a child finds what is beside 
 def absent(config: Config) -> Iterator[str]:
     """A sentence for each server whose program or module cannot be found from here."""
     for name, server in config.servers.items():
+        if (missing := missing_program(server)) is not None:
+            yield f"servers.{name}.command: {missing}"
         folder = server.cwd or Path.cwd()
-        if server.command and not _has_program(server, folder):
-            yield f"servers.{name}.command: there is no program {server.command[0]!a:.80}"
         if server.python and not _has_module(server, folder):
             yield f"servers.{name}.python: no module {server.python} is found from {folder}"
+        document = server.openapi.document if server.openapi else ""
+        if document and "://" not in document and not Path(document).is_file():
+            yield f"servers.{name}.openapi: there is no file {document!a:.200}"
+
+
+def missing_program(server: Server) -> str | None:
+    """A sentence about the program of *server* that cannot be found from here."""
+    if not server.command or _has_program(server, server.cwd or Path.cwd()):
+        return None
+    return f"there is no program {server.command[0]!a:.80}"
+
+
+def unresolved(config: Config, environ: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    """What, why and fix for each secret of a server that its reference does not lead to."""
+    for name, server in config.servers.items():
+        references = [v for v in server.env.values() if v.startswith(("env:", "file:"))]
+        for reference in filter(None, (server.auth, *references)):
+            try:
+                resolve(reference, environ)
+            except ConfigError as err:
+                yield {"what": f"server {name}: {err.what}", "why": err.why, "fix": err.fix}
 
 
 def strays(config: Config, servers: Collection[str]) -> Iterator[str]:

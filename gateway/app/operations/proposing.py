@@ -1,8 +1,8 @@
 """Two persons for a policy: one proposes it, another one approves exactly that, within a day.
 
-`uid:1000 alice` on the operator's socket and `agent:alice` over HTTP are persons. The same one can
-be both, and who is root on this machine can be everybody on the socket: this finds the hasty and
-the lonely, not those who own the machine.
+Who is a person stands in `persons`. The same one can be a user of the socket and one of an issuer,
+and who is root on this machine can be everybody on the socket: this finds the hasty and the lonely,
+not those who own the machine or the issuer.
 """
 
 from __future__ import annotations
@@ -16,13 +16,17 @@ from gateway.app.house import House, policy_effect
 from gateway.app.operations.args import Args
 from gateway.app.operations.describe import when
 from gateway.app.operations.entering import Change, conflict, enter, unknown
+from gateway.app.operations.persons import are_two, is_person, person
 from gateway.domain.operator import Exit, OperationRefused
+from gateway.policy.compare import changed_lines
+from gateway.policy.files import Binding, PolicySource, differing
 from gateway.policy.load import Loaded, tested
+from gateway.policy.load import compile as compile_policy
+from gateway.policy.snapshot import Snapshot
 from gateway.store.trail import PROPOSE, opened
 
 LASTS_US = 86_400 * 1_000_000
 MAX_WAITING = 16  # each keeps a whole policy in the database
-_PERSONS = ("uid:", "agent:")
 _PENDING = "see what waits: customhouse policy pending"
 
 
@@ -86,7 +90,8 @@ async def approve(house: House, author: str, given: Mapping[str, Any]) -> Any:
         prior=prior,
         note=args.text("reason", ""),
     )
-    await enter(house, change, lambda: put_in_force(house, loaded, rolled_back=False))
+    back = bool(proposal.back_to)
+    await enter(house, change, lambda: put_in_force(house, loaded, rolled_back=back))
     return {**outcome(house, loaded, prior), "proposed_by": proposal.author}
 
 
@@ -95,6 +100,20 @@ async def pending(house: House, author: str, given: Mapping[str, Any]) -> Any:
     del author
     Args(given)
     return [as_row(proposal) for proposal in waiting(house)]
+
+
+async def shown(house: House, digest: str) -> dict[str, Any]:
+    """One that can be approved now, and what it would change. Raises: OperationRefused: none."""
+    proposal = next((p for p in reversed(waiting(house)) if p.version == digest), None)
+    if proposal is None:
+        raise unknown("proposal", digest, _PENDING)
+    loaded, before = house.loaded_policy, house.policies.current
+    source, after = await asyncio.to_thread(_compiled, house, digest)
+    return {
+        **as_row(proposal),
+        "files": differing(loaded.source.files if loaded else {}, source.files),
+        "rules": changed_lines(before, after),
+    }
 
 
 def waiting(house: House) -> list[Step]:
@@ -116,11 +135,6 @@ def as_row(proposal: Step) -> dict[str, Any]:
         "instead_of": proposal.prior,
         "back_to": proposal.back_to,
     }
-
-
-def person(author: str) -> str:
-    """`uid:1000` of `uid:1000 alice`: names of users can be changed, and given twice."""
-    return author.partition(" ")[0] if author.startswith("uid:") else author
 
 
 def put_in_force(house: House, loaded: Loaded, *, rolled_back: bool) -> None:
@@ -159,19 +173,28 @@ def _approvable(house: House, digest: str, author: str) -> Step:
             "what was right then may not be now",
             "propose it again: customhouse policy apply",
         )
-    others = (p for p in timely if _is_another(p.author, author))
-    proposal = next(others, None)
+    proposal = next((p for p in timely if are_two(p.author, author)), None)
     if proposal is None:
+        by, who = person(timely[0].author), person(author)
         raise OperationRefused(
-            f"{person(author)} proposed this policy, and cannot approve it",
-            "two_person_policy is on: a policy is two persons' work",
-            "have somebody else approve it: another user on the socket, or an approver over HTTP",
+            f"{by} proposed this policy, and {'' if who == by else f'{who} '}cannot approve it",
+            "two_person_policy is on: a policy is two persons' work, and these cannot be told apart",
+            "have somebody else approve it: another user on the socket, or an approver with a token",
             Exit.NOT_OPERATOR,
         )
     return proposal
 
 
 def _proposed(house: House, digest: str) -> Loaded:
+    return tested(*_source(house, digest))
+
+
+def _compiled(house: House, digest: str) -> tuple[PolicySource, Snapshot]:
+    source, bindings = _source(house, digest)
+    return source, compile_policy(source, bindings)
+
+
+def _source(house: House, digest: str) -> tuple[PolicySource, tuple[Binding, ...]]:
     with opened(house.config.data_dir) as read:
         try:
             source, bindings = stored(read, digest)
@@ -180,24 +203,20 @@ def _proposed(house: House, digest: str) -> Loaded:
             raise OperationRefused(str(err), "it cannot be approved", fix, Exit.INVALID) from err
     if bindings != house.identity.bindings():
         raise _stale()
-    return tested(source, bindings)
+    return source, bindings
 
 
 def _is_late(proposal: Step, now_us: int) -> bool:
     return now_us - proposal.at_us >= LASTS_US
 
 
-def _is_another(proposer: str, author: str) -> bool:
-    """A proposer whose name is not known any more might be anybody."""
-    return proposer.startswith(_PERSONS) and person(proposer) != person(author)
-
-
 def _refuse_no_person(author: str) -> None:
-    if not author.startswith(_PERSONS):
+    if not is_person(author):
         raise OperationRefused(
             f"{author} is no person",
-            "two_person_policy is on: a policy is two persons' work",
-            "say: customhouse policy apply",
+            "two_person_policy is on: a policy is two persons' work, and an API key says which agent"
+            " it is, not who holds it",
+            "on the gateway's machine: customhouse policy apply; or over HTTP with a person's token",
             Exit.NOT_OPERATOR,
         )
 

@@ -26,7 +26,11 @@ from gateway.domain.model import (
     Verdict,
 )
 from gateway.domain.refusal import DENIED, FORBIDDEN, INSUFFICIENT_SCOPE, UNKNOWN_OBJECT
+from gateway.edge.api.routes import ROUTES
+from gateway.policy.decide import facts_of, judge
+from gateway.policy.rules import Rule
 from gateway.policy.snapshot import Snapshot
+from gateway.policy.view import ruling
 from gateway.store.trail import Trail
 
 Decided = entries.Intent | entries.Refused
@@ -38,6 +42,9 @@ DENIALS = (DENIED.id, FORBIDDEN.id, INSUFFICIENT_SCOPE.id)
 TAGGED = frozenset({"tags"})
 TIMED = frozenset({"weekdays", "hours_utc", "from", "until"})
 _ARGUED, _DELEGATED = frozenset({"arguments"}), frozenset({"actors"})
+ARGUED, LEFT_SEALED = "it depended on arguments", "left sealed"
+_NOT_PROVED = "what its token proved is not in the log"
+_NOUNS = {f"api/{route.operation}": route.noun for route in ROUTES} | {"metrics": "metrics"}
 _TOKEN = b"token "
 _ARGUMENTS = b"\narguments "  # no JSON before it has a line that begins so
 
@@ -96,7 +103,7 @@ class Recall:
             raise Missing("on whose behalf it was made is not in the log")
         return decision
 
-    def principal(self, entry: Decided) -> Principal:
+    def principal(self, entry: Decided | entries.Single) -> Principal:
         """Who made it. Raises: Missing."""
         name, actors = self._trail.name, getattr(entry, "actors", ())
         named = {one: name(one) for one in (entry.who, entry.tenant, entry.team, *actors) if one}
@@ -108,13 +115,43 @@ class Recall:
             team=named.get(entry.team, "").partition("/")[2],
             actors=tuple(named[actor] for actor in actors),
         )
-        return self._proved(entry, principal) if "/" in principal.subject else principal
+        if "/" not in principal.subject:
+            return principal
+        if isinstance(entry, entries.Single):
+            raise Missing(_NOT_PROVED)
+        return self._proved(entry, principal)
+
+    def administered(self, entry: entries.Single) -> Call:
+        """What was asked over the API, or of /metrics. Raises: Missing."""
+        noun = _NOUNS.get(entry.method)
+        if noun is None:
+            raise Missing(f"{entry.method!a:.40} is nothing that this program knows")
+        return Call(
+            id=entry.call,
+            principal=self.principal(entry),
+            method=entry.method,
+            kind=Kind.ADMIN,
+            server="",
+            name=noun,
+            act=entry.act,
+            weight=CallClass.SINGLE,
+        )
+
+    def holds(self, snapshot: Snapshot, recalled: Recalled, rule: Rule) -> bool:
+        """Whether the conditions of *rule* held. Raises: Missing."""
+        named = [snapshot.conditions.get(name) for name in rule.conditions]
+        if not recalled.opened and any(c and "arguments" in c.table for c in named):
+            recalled.call = replace(recalled.call, arguments=self._arguments(recalled.entry))
+            recalled.opened = True
+        facts = facts_of(recalled.call, recalled.entry.t)
+        verdict, _ = judge(ruling([rule]), facts, snapshot.conditions, {})
+        return verdict is Verdict.ALLOW
 
     def _proved(self, entry: Decided, who: Principal) -> Principal:
         """With the roles and scopes of its token: no version of the policy holds them."""
         line = self._sealed(entry).split(b"\n", 2)[1]
         if not line.startswith(_TOKEN):
-            raise Missing("what its token proved is not in the log")
+            raise Missing(_NOT_PROVED)
         said = json.loads(line.removeprefix(_TOKEN))
         return replace(who, roles=frozenset(said["roles"]), scopes=frozenset(said["scopes"]))
 
@@ -160,7 +197,7 @@ class Recall:
         opened = self._open(entry)
         if opened is None or opened.problem:
             why = opened.problem if opened is not None else "there are none"
-            raise Missing(f"it depended on arguments: {why}")
+            raise Missing(f"{ARGUED}: {why}")
         return opened.content
 
 

@@ -80,6 +80,7 @@ async def reopen(config: Config, author: str, reason: str) -> dict[str, Any]:
         "log": books.signer.origin.removeprefix(ORIGIN_PREFIX),
         "from": None if lost is None else {"log": lost.last.log, "size": lost.last.size},
         "aside": aside,
+        "vkey": "" if lost is None else reopening.vkey_of(config.keys_dir, lost),
         "left_behind": {} if lost is None else lost.left_behind,
         "withdrawn": {} if lost is None else lost.withdrawn.counts,
         "unread": [] if lost is None else list(lost.withdrawn.unread),

@@ -14,7 +14,7 @@ from gateway.app.operations.query import Query, Term
 from gateway.audit import entry as entries
 from gateway.policy.rules import Rule
 from gateway.store.pseudonyms import OBJECT, SERVER, SUBJECT, TEAM, TENANT
-from gateway.store.trail import Slice, Trail
+from gateway.store.trail import Interrupted, Slice, Trail
 
 # Described kind -> kinds of entries. Outcomes come with their intents.
 _KINDS = {
@@ -31,7 +31,7 @@ _PSEUDONYMS = {
 _ONLY_IF_ASKED = ("open", "close")
 _OF_CALLS = ("intent", "single", "refused", "folded")
 _OF_THE_OUTCOME = ("status", "code", "by")
-PAGE_PIECE = 20_000  # entries
+PAGE_PIECE = 2_000  # entries
 # Fields whose values stand in the entry as they are.
 _VERBATIM = ("call", "parent", "method", "what", "policy")
 
@@ -51,25 +51,57 @@ class Page:
     below: int
 
 
-def page(trail: Trail, query: Query, below: int, most: int, in_time: Callable[[], bool]) -> Page:
+def page(
+    trail: Trail,
+    query: Query,
+    below: int,
+    most: int,
+    in_time: Callable[[], bool],
+    tenant: str | None = None,
+) -> Page:
     """At most *most* entries below the leaf *below*; fewer when it is not *in_time* any more.
 
+    With a *tenant*, those of its calls; how long that takes depends on nothing of another one.
     Read in pieces, so that what fits nothing does not keep a thread for as long as the log is.
+
+    Raises: Interrupted: time was over before the first piece was read.
     """
-    wanted = _slice(trail, query)
-    if wanted is None:
-        return Page([], 0)
+    if tenant is not None:
+        query = replace(query, terms=(Term("tenant", (tenant,)), *query.terms))
+    with trail.while_true(in_time):
+        wanted = _slice(trail, query) if tenant is None else _slice_of(trail, query, tenant)
+        if wanted is None:
+            return Page([], 0)
+        first, end = trail.span(wanted)
+    between = partial(trail.newest_between, wanted)
+    return _down(trail, query, between, (first, min(below, end)), most, in_time)
+
+
+def _down(
+    trail: Trail,
+    query: Query,
+    between: Callable[[int, int], Iterator[entries.Entry]],
+    span: tuple[int, int],
+    most: int,
+    in_time: Callable[[], bool],
+) -> Page:
     rows: list[Row] = []
-    first, end = trail.span(wanted)
-    end = min(below, end)
+    first, start = span
+    reached = end = start
     while end > first:
         low = max(first, end - PAGE_PIECE)
-        between = partial(trail.newest_between, first=low, end=end)
-        for entry, row in matching(trail, query, between):
-            rows.append(row)
-            if len(rows) == most:
-                return Page(rows, entry.i)
-        end = low
+        try:
+            with trail.while_true(in_time):
+                for entry, row in _fitting(trail, query, between(low, end)):
+                    rows.append(row)
+                    reached = entry.i
+                    if len(rows) == most:
+                        return Page(rows, reached)
+        except Interrupted:
+            if reached == start:
+                raise
+            return Page(rows, reached)
+        reached = end = low
         if not in_time():
             return Page(rows, end if end > first else 0)
     return Page(rows, 0)
@@ -81,11 +113,16 @@ Read = Callable[[Slice], Iterator[entries.Entry]]
 def matching(trail: Trail, query: Query, read: Read) -> Iterator[tuple[entries.Entry, Row]]:
     """Every entry that fits with its description, in the order in which *trail* reads them."""
     wanted = _slice(trail, query)
-    if wanted is None:
-        return
+    if wanted is not None:
+        yield from _fitting(trail, query, read(wanted))
+
+
+def _fitting(
+    trail: Trail, query: Query, found: Iterator[entries.Entry]
+) -> Iterator[tuple[entries.Entry, Row]]:
     early = [term for term in query.terms if term.field not in _OF_THE_OUTCOME]
     late = [term for term in query.terms if term.field in _OF_THE_OUTCOME]
-    for entry in read(wanted):
+    for entry in found:
         row = describe(entry, trail.name)
         if not _fits(row, early):
             continue
@@ -186,6 +223,15 @@ def _slice(trail: Trail, query: Query) -> Slice | None:
         codes=query.exact("code") or (),
         statuses=() if IN_FLIGHT in statuses else statuses,
     )
+
+
+def _slice_of(trail: Trail, query: Query, tenant: str) -> Slice | None:
+    """What is of *tenant*, and nothing finer: other names are judged by its rows alone, so that time
+    does not tell which of them others use."""
+    known = trail.pseudonym(TENANT, tenant)
+    if not known:
+        return None
+    return Slice(query.since_us, query.until_us, _OF_CALLS, ((known,),))
 
 
 def _accounts(trail: Trail, objects: Sequence[str]) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from gateway.app.house import House
@@ -20,7 +20,11 @@ from gateway.app.operations.entering import (
     unknown,
 )
 from gateway.app.operations.places import object_of, pin_row
+from gateway.app.operations.presence import unresolved
 from gateway.app.wiring import registered_server, server_spec, server_terms
+from gateway.config import ConfigError, Server, resolve
+from gateway.config.secrets import is_reference
+from gateway.domain import refusal
 from gateway.domain.names import is_name, likenesses
 from gateway.domain.operator import Exit, OperationRefused, usage
 from gateway.store.backing import MAX_ROWS
@@ -76,12 +80,7 @@ async def test(house: House, author: str, given: Mapping[str, Any]) -> Any:
     try:
         sightings = await house.discovery.refresh(name)
     except UpstreamFailed as err:
-        raise OperationRefused(
-            f"server {name}: {err.sentence}",
-            "the server behind the gateway did not answer as it should",
-            f"put it right, then: customhouse server test {name}",
-            Exit.UNREACHABLE,
-        ) from err
+        raise _not_seen(house, name, err) from err
     pins = [pin for pin in house.registry.pins.values() if pin.place[0] == name]
     states = Counter("gone" if pin.gone else str(pin.approval) for pin in pins)
     return {
@@ -148,9 +147,17 @@ async def remove(house: House, author: str, given: Mapping[str, Any]) -> Any:
 
 
 async def health(house: House, author: str, given: Mapping[str, Any]) -> Any:
-    """Why the last look at each server failed, for those whose last look did."""
+    """What does not work, and only this process knows: servers that failed their last look, what is
+    approved and not in the lock that it runs frozen to, and secrets that it cannot find."""
     Args(given)
-    return {"failures": dict(house.discovery.failures)}
+    only = house.registry.only
+    locked = {place[0] for place in only or ()}
+    return {
+        "failures": dict(house.discovery.failures),
+        "not_in_lock": {object_of(place): why for place, why in house.registry.unlocked()},
+        "servers_not_in_lock": [] if only is None else sorted(house.servers.keys() - locked),
+        "unresolved": await asyncio.to_thread(list, unresolved(house.config, house.environ)),
+    }
 
 
 async def suspend(house: House, author: str, given: Mapping[str, Any]) -> Any:
@@ -190,6 +197,30 @@ def _stored_spec(house: House, name: str) -> str | None:
         return registered_servers(tables).get(name)
     finally:
         tables.dispose()
+
+
+def _not_seen(house: House, name: str, err: UpstreamFailed) -> OperationRefused:
+    server, what, why = house.servers[name], err.sentence, "the server did not answer as it should"
+    then = f"customhouse server test {name}"
+    fix = f"put it right, then: {then}"
+    if err.code == refusal.CREDENTIAL_MISSING.id:
+        lost = list(_unresolved(server, house.environ))
+        what = "; ".join(no.what for no in lost) or what
+        why = "the gateway reads secrets when it starts, and asks nothing without them"
+        fix = f"{lost[0].fix}, and restart the gateway; then: {then}" if lost else fix
+    elif err.code == refusal.UPSTREAM_REFUSED.id and not (server.auth or server.sign):
+        what = "it wants a credential (auth) or signed calls (sign), and is given neither"
+        why = err.sentence
+        fix = f"give it `auth` by reference, or `sign = true`; then: {then}"
+    return OperationRefused(f"server {name}: {what}", why, fix, Exit.UNREACHABLE)
+
+
+def _unresolved(server: Server, environ: Mapping[str, str]) -> Iterator[ConfigError]:
+    for reference in filter(is_reference, (server.auth, *server.env.values())):
+        try:
+            resolve(reference, environ)
+        except ConfigError as err:
+            yield err
 
 
 def _known(house: House, name: str) -> str:

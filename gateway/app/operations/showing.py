@@ -45,10 +45,12 @@ def key_rows(house: Reading, now_us: int) -> list[Row]:
     rows = [_key_row(key, now_us) for key in stored]
     for name, agent in sorted(house.config.agents.items()):
         if agent.key:
-            row = {"id": f"{DECLARED}:{name}:", "agent": name, "state": "declared"}
-            row["origin"] = agent.key
-            times = ("issued_at_us", "expires_at_us", "revoked_at_us")
-            rows.append(row | dict.fromkeys(times, 0))
+            begins = f"{DECLARED}:{name}:"
+            row: Row = {"id": begins, "agent": name, "state": "declared", "origin": agent.key}
+            row |= {"issued_at_us": 0, "expires_at_us": 0}
+            # One of its secrets was; another one under the same reference would be another key.
+            revoked = (key.revoked_at_us for key in stored if key.id.startswith(begins))
+            rows.append({**row, "revoked_at_us": max(revoked, default=0)})
     return rows
 
 

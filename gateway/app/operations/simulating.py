@@ -38,7 +38,7 @@ from gateway.store.trail import Trail
 _VERSIONS = 64  # of which the conditions are kept: calls come in the order of time
 _TAGLESS = frozenset({Kind.ADMIN, Kind.SERVER})
 _FOLDED = "it was refused among so many that refusals were only counted"
-_OWN_PAGE = "it read figures of the gateway, and entries do not say which"
+OWN_PAGE = "it read figures of the gateway, and entries do not say which"
 _NO_SUCH_THING = "there was nothing of the name that it asked for"
 _NO_TAGS = "it depends on tags of something that is not listed any more"
 _NOT_ALIKE = "the policy that decided it would decide otherwise now: tags or the clock changed"
@@ -110,8 +110,22 @@ def simulate(
 
 def asked(trail: Trail, query: Query, untold: Counter[str]) -> Iterator[Decided]:
     """The recorded calls about which policy decided; what is not one of them whole is counted."""
+    for entry in asked_of_all(trail, query, untold):
+        if isinstance(entry, entries.Single):
+            untold[OWN_PAGE] += 1
+        else:
+            yield entry
+
+
+def asked_of_all(
+    trail: Trail, query: Query, untold: Counter[str]
+) -> Iterator[Decided | entries.Single]:
+    """The same, with requests for what the gateway says of itself, and to administer it."""
     for entry in decided(trail, query):
-        if isinstance(entry, entries.Intent) or _is_policy_refusal(entry):
+        if isinstance(entry, entries.Single):
+            if entry.kind is Kind.ADMIN:  # lists are open to all, and filtered
+                yield entry
+        elif isinstance(entry, entries.Intent) or _is_policy_refusal(entry):
             yield entry
         elif (untold_of := _untold(entry))[1]:
             untold[untold_of[0]] += untold_of[1]
@@ -142,8 +156,6 @@ def _untold(entry: entries.Entry) -> tuple[str, int]:
     """Why the log does not say enough of *entry*, and how many calls it stands for; 0: no matter."""
     if isinstance(entry, entries.Folded):
         return _FOLDED, sum(entry.codes.get(code, 0) for code in DENIALS)
-    if isinstance(entry, entries.Single):
-        return _OWN_PAGE, int(entry.kind is Kind.ADMIN)  # lists are open to all, and filtered
     if isinstance(entry, entries.Refused):
         return _NO_SUCH_THING, int(entry.code == UNKNOWN_OBJECT.id)
     return "", 0

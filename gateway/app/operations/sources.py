@@ -34,7 +34,7 @@ class ApiSeen:
 
     @property
     def wants_credential(self) -> bool:
-        return any(b'"credential"' in one.definition for one in self.operations)
+        return any(one.secured for one in self.operations)
 
 
 def document_at(place: str) -> bytes:

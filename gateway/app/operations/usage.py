@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, TypeVar
 
 from gateway.app.operations.query import Query
 from gateway.app.operations.recalling import Decided, Missing, Recall, verdict_of
-from gateway.app.operations.simulating import asked
+from gateway.app.operations.simulating import asked, asked_of_all
 from gateway.audit import entry as entries
 from gateway.domain.model import Call, Principal, Verdict
 from gateway.policy.decide import object_of
-from gateway.policy.narrow import Done, Narrowed, narrowed, no_line, untold, wider
+from gateway.policy.narrow import Done, Narrowed, narrowed, narrower, no_line, untold, wider
 from gateway.policy.rules import ANY, Link, Rule
 from gateway.policy.snapshot import Snapshot
 from gateway.store.trail import Trail
@@ -41,7 +42,7 @@ class Unused:
     calls: int
     allows: list[Rule]
     denies: list[Rule]  # a guard rail that never fired is not useless
-    untold: list[Rule]  # may have counted without an entry
+    untold: list[Rule | Link]  # may have counted without an entry
     memberships: list[Link]
     not_counted: Counter[str]  # why -> how many
 
@@ -100,9 +101,9 @@ def unused(trail: Trail, recall: Recall, query: Query, snapshot: Snapshot) -> Un
     paths: set[tuple[str, str, str]] = set()
     known: dict[tuple[Principal, str], None] = {}
     calls = 0
-    for entry in asked(trail, query, left_out):
+    for entry in asked_of_all(trail, query, left_out):
         try:
-            rule, _ = _ruling(recall, snapshot, entry)
+            rule = _ruled(recall, snapshot, entry)
             if rule >= 0:
                 deciding.add(rule)
             if rule >= 0 and snapshot.rules[rule].subject != ANY:
@@ -115,12 +116,14 @@ def unused(trail: Trail, recall: Recall, query: Query, snapshot: Snapshot) -> Un
     idle = [rule for rule in snapshot.rules if rule.index not in deciding]
     denies = [rule for rule in idle if rule.effect is Verdict.DENY]
     allows = [rule for rule in idle if rule.effect is Verdict.ALLOW]
+    links = [link for link in snapshot.links if (link.member, link.role, link.tenant) not in paths]
+    silent = [link for link in links if _leads_to_untold(snapshot, link)]
     return Unused(
         calls,
         [rule for rule in allows if not untold(rule)],
         denies,
-        [rule for rule in allows if untold(rule)],
-        [link for link in snapshot.links if (link.member, link.role, link.tenant) not in paths],
+        [*(rule for rule in allows if untold(rule)), *silent],
+        [link for link in links if link not in silent],
         left_out,
     )
 
@@ -166,7 +169,12 @@ def _use(recall: Recall, snapshot: Snapshot, entry: Decided) -> tuple[int, Done]
     rule, verdict = _ruling(recall, snapshot, entry)
     if verdict is Verdict.DENY:
         raise Missing(_NOT_ANY_MORE)  # taken away since: not to be given back unnoticed
-    return rule, _done(recall.recalled(entry).call)
+    recalled = recall.recalled(entry)
+    for other in narrower(snapshot, recalled.call, rule):
+        with suppress(Missing):  # whether it allowed it, too, cannot be told
+            if recall.holds(snapshot, recalled, other):
+                return other.index, _done(recalled.call)
+    return rule, _done(recalled.call)
 
 
 def _want(recall: Recall, snapshot: Snapshot, entry: Decided) -> _Asked:
@@ -183,6 +191,26 @@ def _bounded(key: _Key, kept: Mapping[_Key, Any]) -> _Key:
     if key not in kept and len(kept) >= MAX_NAMES:
         raise Missing(_TOO_MANY)
     return key
+
+
+def _leads_to_untold(snapshot: Snapshot, link: Link) -> bool:
+    """Whether all that *link* allows may have counted without an entry."""
+    held = snapshot.roles.closure(link.role, link.tenant)
+    allowed = [
+        rule
+        for rule in snapshot.rules
+        if rule.effect is Verdict.ALLOW
+        and rule.subject in held
+        and rule.tenant in (link.tenant, ANY)
+    ]
+    return bool(allowed) and all(map(untold, allowed))
+
+
+def _ruled(recall: Recall, snapshot: Snapshot, entry: Decided | entries.Single) -> int:
+    """The rule in force that decides *entry*, -1 when none does. Raises: Missing."""
+    if isinstance(entry, entries.Single):
+        return snapshot.decide(recall.administered(entry), entry.t).rule
+    return _ruling(recall, snapshot, entry)[0]
 
 
 def _ruling(recall: Recall, snapshot: Snapshot, entry: Decided) -> tuple[int, Verdict | None]:

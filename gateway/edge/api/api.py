@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from time import monotonic
 from typing import Any, Protocol
@@ -32,9 +32,10 @@ from gateway.edge.api.cursor import Cursors
 from gateway.edge.api.desk import EVERY_TENANT, Desk, Errand, Guard, Stale, Withdrawn
 from gateway.edge.api.document import document
 from gateway.edge.api.etag import encoded, etag_of, is_seen, tags
+from gateway.edge.api.places import Places
 from gateway.edge.api.problem import PROBLEM_TYPE, Declined, bad, problem_answer
 from gateway.edge.api.request import MAX_BODY_BYTES, has_body, read_object, read_query, refuse_body
-from gateway.edge.api.routes import PREFIX, Route, route_of, routes_at
+from gateway.edge.api.routes import PREFIX, Queue, Route, route_of, routes_at
 from gateway.edge.arrival import read_body
 from gateway.edge.exchange import JSON_TYPE, Headers, respond
 from gateway.edge.head import Head, is_json
@@ -44,8 +45,6 @@ from gateway.edge.reply import Answer
 
 DOCUMENT = f"{PREFIX}/openapi.json"
 DEFAULT_LIMIT = 100
-MAX_AT_ONCE = 4  # looks, and as many changes; more wait outside
-WAIT_S = 10.0
 _HEADERS: Headers = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
 
 
@@ -100,8 +99,7 @@ class Api:
         self._settings = settings
         self._cursors = Cursors(house.state_key)
         self._document = encoded(document(settings.version))
-        # Changes wait for each other; whoever only looks does not wait for them.
-        self._places = {act: asyncio.Semaphore(MAX_AT_ONCE) for act in (Act.READ, Act.ADMIN)}
+        self._places = {queue: Places(queue) for queue in Queue}
 
     def reseal(self, state_key: bytes) -> None:
         """Sign cursors with another key from here on; lists that are open begin anew."""
@@ -133,23 +131,11 @@ class Api:
         look = route.act is Act.READ
         # Whoever sends or reads slowly takes nobody's place.
         body = b"" if look else await self._body(inquiry)
-        try:
-            async with asyncio.timeout(WAIT_S):
-                await self._places[route.act].acquire()
-        except TimeoutError:
-            raise OperationRefused(
-                "too many requests at once",
-                f"the gateway carries out {MAX_AT_ONCE} of them",
-                "repeat the request in a moment",
-                Exit.UNREACHABLE,
-            ) from None
-        try:
+        async with self._places[route.queue].taken(inquiry.principal):
             if look:
                 done = await self._look(inquiry, let, query)
             else:
                 done = await self._change(inquiry, let, body)
-        finally:
-            self._places[route.act].release()
         await _answer(inquiry, encoded(done), route.status, tagged=look)
 
     async def _describe(self, inquiry: Inquiry) -> None:
@@ -165,6 +151,13 @@ class Api:
         who = inquiry.principal
         call = self._call(who, route.operation, route.noun, route.act, CallClass.SINGLE)
         await self._house.pipeline.enter(call)
+        if who.was_handed_out:
+            raise OperationRefused(
+                "this key was made over the API",
+                "whoever made it has seen it, and would have what its agent may do here",
+                f"on the gateway's machine: customhouse key issue {who.subject}",
+                Exit.NOT_OPERATOR,
+            )
         if route.act is Act.ADMIN and who.actors:
             problem = "it is not changed on somebody else's behalf: entries name one author"
             raise Refused(FORBIDDEN, detail={"problem": problem})
@@ -175,12 +168,18 @@ class Api:
         return _Let(route, parts, call, tenant)
 
     async def _look(self, inquiry: Inquiry, let: _Let, query: dict[str, Any]) -> Any:
+        def holds() -> bool:
+            return self._still(let)
+
         cursor, most = query.pop("cursor", ""), query.pop("limit", DEFAULT_LIMIT)
-        errand = let.errand(inquiry.principal, query, most=most)
+        errand = let.errand(inquiry.principal, query, most=most, holds=holds)
         if cursor:
-            after = self._cursors.read(errand, cursor)
-            errand = let.errand(inquiry.principal, query, most=most, after=after)
+            errand = replace(errand, after=self._cursors.read(errand, cursor))
+        if not holds():
+            raise Withdrawn
         found = await self._desk.look(errand)
+        if not holds():
+            raise Withdrawn
         if not let.route.paged:
             return found.value
         more = {"next": self._cursors.make(errand, found.after)} if found.after else {}
@@ -229,7 +228,7 @@ class Api:
         return Guard(look, etags)
 
     def _still(self, let: _Let) -> bool:
-        """Whether the asker may still do it, and as far: a change may wait its turn for a while."""
+        """Whether the asker may still do it, and as far: it may have waited its turn for a while."""
         house, who = self._house, let.call.principal
         if not house.identity.is_live(who, house.clock()):
             return False

@@ -17,7 +17,11 @@ class Stale(Exception):
 
 
 class Withdrawn(Exception):
-    """The asker lost the right, or the credential, while the change waited its turn."""
+    """The asker lost the right, or the credential, since the request came in."""
+
+
+def _never() -> bool:
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,7 @@ class Errand:
     args: Mapping[str, Any] = field(default_factory=dict)
     after: str = FROM_THE_START  # of a list: the place of the last row that was seen
     most: int = 100
+    holds: Callable[[], bool] = _never  # whether the asker still may, at this moment
 
     def reaches(self, tenant: str) -> bool:
         return self.tenant in (EVERY_TENANT, tenant)
@@ -64,7 +69,10 @@ class Desk(Protocol):
         ...
 
     async def look(self, errand: Errand) -> Found:
-        """Read; nothing changes, but that a look at payloads is an entry."""
+        """Read; nothing changes, but that a look at payloads is an entry.
+
+        Raises: Withdrawn: before anything sealed was opened.
+        """
         ...
 
     async def carry_out(

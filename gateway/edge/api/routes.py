@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -39,6 +40,15 @@ class Param:
     words: bool = False
 
 
+class Queue(Enum):
+    """Where a request waits its turn."""
+
+    CHANGES = auto()
+    LOOKS = auto()
+    SEARCHES = auto()  # and other looks that may take seconds
+    PROOFS = auto()
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """*of_house*: about what all tenants share, so that a right in one of them is not enough."""
@@ -51,6 +61,7 @@ class Route:
     about: str
     answer: Shape
     of_house: bool = True
+    queue: Queue = Queue.LOOKS
     query: Mapping[str, Param] = field(default_factory=dict)
     body: Shape | None = None
     paged: bool = False
@@ -91,7 +102,9 @@ def _list(path: str, operation: str, noun: str, about: str, of: Shape, **more: A
 
 def _change(path: str, operation: str, noun: str, about: str, answer: Shape, **more: Any) -> Route:
     more.setdefault("body", _body())
-    return Route("POST", path, operation, noun, Act.ADMIN, about, answer, **more)
+    return Route(
+        "POST", path, operation, noun, Act.ADMIN, about, answer, queue=Queue.CHANGES, **more
+    )
 
 
 PAGING: Final[Mapping[str, Param]] = MappingProxyType(
@@ -153,23 +166,25 @@ ROUTES: Final = (
     _change(
         "/keys", "key.issue", "keys",
         "Make a key: the answer is the only place where it is seen. No key is made for an agent that"
-        " has a right of administration which the asker has not.",
+        " has a right of administration, and with a key made here nobody administers, ever.",
         shapes.KEY_MADE, of_house=False, status=201,
         body=_body({"days": {"type": "integer", "minimum": 0, "maximum": 3650, "description": "0: for ever."}}, agent=_text(32)),
     ),
     _change(
         "/keys/{id}/revoke", "key.revoke", "keys",
-        "Make a key worthless, everywhere and from now on.", shapes.KEY_REVOKED, of_house=False,
+        "Make a key worthless, everywhere and from now on. A right in one tenant is not enough for"
+        " the key of an agent that has a right of administration.",
+        shapes.KEY_REVOKED, of_house=False,
     ),
     _look("/policy", "policy.show", "policy", "Which policy is in force.", shapes.POLICY),
     _list(
         "/policy/findings", "policy.check", "policy",
-        "What is wrong or doubtful in the policy folder as it is.", shapes.FINDING,
+        "What is wrong or doubtful in the policy folder as it is.", shapes.FINDING, queue=Queue.SEARCHES,
     ),
     _look(
         "/policy/explain", "policy.explain", "policy",
         "Whether an agent may do something, and why. Rates and budgets are not asked.",
-        shapes.EXPLANATION, of_house=False,
+        shapes.EXPLANATION, of_house=False, queue=Queue.SEARCHES,
         query={
             "agent": Param("Who would do it.", required=True),
             "object": Param("Such as tool/docs/search.", _text(4096), required=True),
@@ -189,9 +204,15 @@ ROUTES: Final = (
         "/policy/proposals", "policy.pending", "policy",
         "Policies that wait for a second person.", shapes.PROPOSAL,
     ),
+    _look(
+        "/policy/proposals/{digest}", "policy.proposal", "policy",
+        "One of them, and which files and rules it would change.", shapes.PROPOSAL_SHOWN,
+        queue=Queue.SEARCHES,
+    ),
     _change(
         "/policy/proposals/{digest}/approve", "policy.approve", "approvals",
-        "Put in force what somebody else proposed.", shapes.POLICY_APPLIED,
+        "Put in force what somebody else proposed, and the asker has seen.",
+        shapes.POLICY_APPLIED, guard="/policy/proposals/{digest}",
     ),
     _list(
         "/budgets", "budget.list", "budgets", "What limits have left.", shapes.BUDGET,
@@ -199,21 +220,22 @@ ROUTES: Final = (
     ),
     _list(
         "/entries", "entry.list", "entries", "The log, the newest first.", shapes.ENTRY,
-        of_house=False,
+        of_house=False, queue=Queue.SEARCHES,
         query={"q": Param("A qualifier, as `audit query` has them: agent:report-bot.", _text(1024), words=True)},
     ),
     _look(
         "/calls/{call}", "call.show", "entries", "Everything the log says of one call.",
-        shapes.CALL, of_house=False,
+        shapes.CALL, of_house=False, queue=Queue.SEARCHES,
     ),
     _look(
         "/calls/{call}/payloads", "call.payloads", "payloads",
-        "The same with arguments and results. Each look is an entry.", shapes.CALL, of_house=False,
+        "The same with arguments and results. Each look is an entry.", shapes.CALL,
+        of_house=False, queue=Queue.SEARCHES,
     ),
     _look(
         "/calls/{call}/proof", "call.proof", "entries",
         "Proofs that its entries are in the signed log, to be verified without us.", shapes.PROOF,
-        of_house=False,
+        of_house=False, queue=Queue.PROOFS,
     ),
     _look(
         "/checkpoint", "checkpoint.show", "entries", "The newest signed head of the log.",

@@ -64,6 +64,11 @@ FINDING = record(file=TEXT, line=WHOLE, level=TEXT, what=TEXT, why=TEXT, fix=TEX
 PROPOSAL = record(
     digest=DIGEST, proposed_by=TEXT, at=TEXT, until=TEXT, instead_of=DIGEST, back_to=TEXT
 )
+# ["-" or "+", a rule, a role link or a condition], in the order of their files.
+_LINE = {"type": "array", "prefixItems": [one_of("-", "+"), TEXT], "minItems": 2, "maxItems": 2}
+PROPOSAL_SHOWN = record(
+    **PROPOSAL["properties"], files=TEXTS, rules={"type": "array", "items": _LINE}
+)
 # Where two persons are needed, applying only proposes, and says what waits.
 POLICY_APPLIED = record(
     {**PROPOSAL["properties"], "proposed": DIGEST},

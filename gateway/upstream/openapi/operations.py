@@ -47,6 +47,7 @@ class Operation:
     summary: str = ""
     tags: tuple[str, ...] = ()
     definition: bytes = b""  # of the tool, as JSON
+    secured: bool = False  # the document says that a call of it carries a credential
     left_out: str = ""
     without: tuple[str, ...] = ()  # its optional parts that a call cannot give
 
@@ -145,7 +146,8 @@ class _Reader:
         except (Unusable, BadReference) as err:
             return replace(described, left_out=str(err))
         body = _definition(described, operation.get("description"), parts, binding)
-        return replace(described, definition=body, without=tuple(parts.without))
+        secured = credential is not None and self._security(operation) is not None
+        return replace(described, definition=body, secured=secured, without=tuple(parts.without))
 
     def _name(self, method: str, path: str, given: Any) -> str:
         """The operation's id; where it has none, or another one has it, what is its own."""
@@ -196,10 +198,15 @@ class _Reader:
                     found[str(value.get("in")), str(value.get("name"))] = value
         yield from found.values()
 
+    def _security(self, operation: Mapping[str, Any]) -> list[Any] | None:
+        """What the document says of credentials; None: nothing."""
+        wanted = operation.get("security", self.document.get("security"))
+        return wanted if isinstance(wanted, list) else None
+
     def _credential(self, operation: Mapping[str, Any]) -> Credential | None:
         """The header for the server's credential, as the document asks for it. Raises: Unusable."""
-        wanted = operation.get("security", self.document.get("security"))
-        if not isinstance(wanted, list):
+        wanted = self._security(operation)
+        if wanted is None:
             return _BEARER  # it says nothing; one that is configured is meant
         asked = [one for one in wanted if isinstance(one, dict) and one]
         for requirement in asked:
