@@ -26,8 +26,7 @@ from gateway.domain.model import (
 from gateway.domain.refusal import OUTCOME_UNWRITTEN, POLICY_CHANGED, Refusal, Refused
 from gateway.metrics import Metrics
 from gateway.store.ledger import Ledger, LogUnavailable, StaleDecision
-from gateway.upstream.catalogue import Interrupted
-from gateway.upstream.exchange import Asker
+from gateway.upstream.exchange import Asker, Interrupted
 
 _T = TypeVar("_T")
 POLICY_TRIES = 3

@@ -74,7 +74,6 @@ def make_permit(call: Call, ceiling_tokens: int = 25_000) -> Permit:
         leaf=1,
         held=Amounts(tokens=ceiling_tokens, calls=1),
         accounts=("t0", "m0", "a0", "o0"),
-        admitted_us=0,
         argument_tokens=1,
         ceiling_tokens=ceiling_tokens,
     )
@@ -260,7 +259,7 @@ async def border(*specs: ServerSpec) -> AsyncIterator[Border]:
         processors=[capture],
         wrapper_class=structlog.make_filtering_bound_logger(0),
     )
-    upstreams = Upstreams(specs, lambda: 1_000_000, log)
+    upstreams = Upstreams(specs, log)
     await upstreams.start()
     try:
         yield Border(upstreams, capture.entries)

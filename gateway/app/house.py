@@ -25,6 +25,7 @@ from gateway.app.wiring import (
 )
 from gateway.audit import entry as entries
 from gateway.audit.checkpoint import Signer
+from gateway.audit.pairing import ORIGIN_PREFIX
 from gateway.config import Config, Server
 from gateway.domain.lock import Lock
 from gateway.edge.ids import new_call_id
@@ -158,9 +159,9 @@ def open_books(config: Config) -> Books:
     with engine.reading(database) as connection:
         log_id = recovery.log_id(connection) or secrets.token_hex(16)
         tail = recovery.read_tail(connection)
-        keyring.settle(config.keys_dir, connection, f"customhouse/{log_id}")
+        keyring.settle(config.keys_dir, connection, ORIGIN_PREFIX + log_id)
         house_keys = keys.load_or_create(config.keys_dir, tail.frontier.size == 0)
-        signer = Signer(house_keys.signing, f"customhouse/{log_id}")
+        signer = Signer(house_keys.signing, ORIGIN_PREFIX + log_id)
         signed_by = recovery.keys_of(connection, signer.vkey)
         recovery.check_remembered(connection, house_keys.folder, signed_by, tail.frontier)
         changes = backing.check(connection, house_keys.folder, signed_by, tail.frontier)
@@ -204,7 +205,7 @@ def _build(
     call_signer = CallSigner(house_keys.state, config.signs_as, wall_us)
     specs = server_specs(config, environ, servers, call_signer)
     upstream_log = structlog.get_logger("customhouse.upstream")
-    upstreams = Upstreams(specs, wall_us, upstream_log, lambda who: policies.current.rights(who))
+    upstreams = Upstreams(specs, upstream_log, lambda who: policies.current.rights(who))
     house = House(
         config=config,
         environ=environ,
@@ -245,7 +246,9 @@ async def _take_up(house: House, tail: recovery.Tail) -> None:
     house.writer.start(loop, tail.frontier.copy())
     at_us = max(wall_us(), tail.last_us)
     vkey = house.signer.vkey
-    entry = opened(house.signer.origin.partition("/")[2], vkey.id, tail.frontier.size, at_us)
+    entry = opened(
+        house.signer.origin.removeprefix(ORIGIN_PREFIX), vkey.id, tail.frontier.size, at_us
+    )
     house.orphans = await house.recovery.take_up(tail, entry)
     if house.orphans:
         log.warning("orphans_closed", count=house.orphans)

@@ -26,7 +26,6 @@ MAX_SIGNATURES = 16
 
 _ED25519 = b"\x01"  # signed-note: the type byte in front of the key
 _KEY_HASH_BYTES = 4
-_SIGNATURE_BYTES = 64
 _NAME = re.compile(r"[!-*,-~]{1,200}")  # signed-note: no white space and no plus sign
 _FOREIGN_NAME = re.compile(r"[^\s+]+")  # witnesses may have names in any script
 

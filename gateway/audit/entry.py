@@ -17,32 +17,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from gateway.audit.grammar import MAX_BODY_BYTES
-from gateway.audit.merkle import leaf_hash
 from gateway.domain.model import Act, Amounts, Kind, Status
-
-__all__ = [
-    "MAX_BODY_BYTES",
-    "BadEntry",
-    "Change",
-    "Close",
-    "Counters",
-    "Entry",
-    "Erased",
-    "Folded",
-    "Intent",
-    "LimitHeld",
-    "Open",
-    "Outcome",
-    "Predecessor",
-    "Recovery",
-    "Refused",
-    "Rotation",
-    "Single",
-    "decode",
-    "encode",
-    "leaf_hash",
-]
-
 
 Whole = Annotated[int, msgspec.Meta(ge=0, lt=10**16)]  # 16 digits: times until the year 2286
 RuleIndex = Annotated[int, msgspec.Meta(ge=-1, lt=10**16)]  # -1: no rule matched

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from gateway.audit.pairing import ORIGIN_PREFIX
+from gateway.domain.window import when
 
 Json = dict[str, Any]
 Names = Mapping[str, str]
@@ -35,7 +37,6 @@ COLUMNS = (
     ),
     *("what", "author", "subject", "address", "charged_tokens", "charged_calls", "charged_cost"),
 )
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PSEUDONYM = re.compile(r"[a-z][0-9a-f]{16}\Z")
 _FREE = frozenset({"conds", "codes", "detail", "digest", "call", "trace"})  # never pseudonyms
 # Of an entry, by the name that a record gives it; the first that is there.
@@ -67,7 +68,7 @@ def record(
     said: Json = {
         "log": log,
         "leaf": first["i"],
-        "at": moment(first["t"]),
+        "at": when(first["t"]),
         "kind": "call" if first["k"] == "intent" else first["k"],
         **{key: first[key] for key in _PLAIN if first.get(key)},
         **{key: names.get(first[at], first[at]) for key, at in _NAMED.items() if first.get(at)},
@@ -80,12 +81,6 @@ def record(
     if salts is not None:
         said |= {"salts": dict(sorted(salts.items())), "proofs": list(proofs)}
     return {key: value for key, value in said.items() if value not in ("", None)}
-
-
-def moment(at_us: int) -> str:
-    """2026-11-22T23:24:05.123456Z"""
-    at = _EPOCH + timedelta(microseconds=at_us)
-    return at.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def pseudonyms(entries: Iterable[Json]) -> list[str]:
@@ -270,7 +265,7 @@ def _metadata(said: Json) -> Json:
         "version": OCSF_VERSION,
         "product": {"name": "Customhouse", "vendor_name": "Customhouse"},
         "uid": f"{said['log']}/{said['leaf']}",
-        "log_name": f"customhouse/{said['log']}",
+        "log_name": f"{ORIGIN_PREFIX}{said['log']}",
         "sequence": said["leaf"],
         "original_time": said["at"],
         **({"correlation_uid": said["call"]} if said.get("call") else {}),

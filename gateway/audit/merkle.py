@@ -124,39 +124,6 @@ def inclusion_ranges(index: int, size: int) -> Ranges:
     return ranges
 
 
-def consistency_ranges(old_size: int, size: int) -> Ranges:
-    """Return the leaf ranges whose roots prove that a tree grew from another (RFC 9162 s2.1.4.1).
-
-    Raises: ValueError: *old_size* is not within 1..size.
-    """
-    if not 0 < old_size <= size:
-        raise ValueError(f"no consistency proof from {old_size} to {size} leaves")
-    ranges: Ranges = []
-    low, high = 0, size
-    while old_size != high:
-        middle = low + split(high - low)
-        if old_size <= middle:
-            ranges.append((middle, high))
-            high = middle
-        else:
-            ranges.append((low, middle))
-            low = middle
-    if low > 0:  # else the old tree is a subtree of its own, whose root the verifier knows
-        ranges.append((low, high))
-    ranges.reverse()
-    return ranges
-
-
-def inclusion_proof(leaf_hashes: Sequence[bytes], index: int, size: int) -> list[bytes]:
-    """Return the proof that leaf *index* is in the tree of the first *size* of *leaf_hashes*."""
-    return [tree_hash(leaf_hashes[low:high]) for low, high in inclusion_ranges(index, size)]
-
-
-def consistency_proof(leaf_hashes: Sequence[bytes], old_size: int, size: int) -> list[bytes]:
-    """Return the proof that the tree of *size* begins with the tree of *old_size*."""
-    return [tree_hash(leaf_hashes[low:high]) for low, high in consistency_ranges(old_size, size)]
-
-
 def verify_inclusion(
     leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes
 ) -> bool:
@@ -177,51 +144,6 @@ def verify_inclusion(
         node >>= 1
         last >>= 1
     return last == 0 and computed == root
-
-
-def verify_consistency(
-    old_size: int, size: int, proof: Sequence[bytes], old_root: bytes, root: bytes
-) -> bool:
-    """Return whether *proof* shows that *root* grew from *old_root* (RFC 9162 s2.1.4.2).
-
-    Everything is consistent with the empty tree; the proof of that is empty.
-    """
-    if not 0 <= old_size <= size:
-        return False
-    if old_size == 0:
-        return not proof and old_root == EMPTY_ROOT
-    if old_size == size:
-        return not proof and old_root == root
-    path = list(proof)
-    if old_size & (old_size - 1) == 0:  # a complete tree is its own first node
-        path.insert(0, old_root)
-    if not path:
-        return False
-    node, last = old_size - 1, size - 1
-    while node & 1:
-        node >>= 1
-        last >>= 1
-    old_computed, computed, last = _climb(path, node, last)
-    return last == 0 and old_computed == old_root and computed == root
-
-
-def _climb(path: Sequence[bytes], node: int, last: int) -> tuple[bytes, bytes, int]:
-    """Fold a consistency path; the returned `last` is 0 only if the path had the right length."""
-    old_computed = computed = path[0]
-    for sibling in path[1:]:
-        if last == 0:
-            return old_computed, computed, -1
-        if node & 1 or node == last:
-            old_computed = node_hash(sibling, old_computed)
-            computed = node_hash(sibling, computed)
-            while not node & 1 and node:
-                node >>= 1
-                last >>= 1
-        else:
-            computed = node_hash(computed, sibling)
-        node >>= 1
-        last >>= 1
-    return old_computed, computed, last
 
 
 def split(size: int) -> int:

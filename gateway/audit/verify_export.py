@@ -25,6 +25,7 @@ from gateway.audit import export
 from gateway.audit.checkpoint import BadCheckpoint, BadSignature, BadVkey, Opener, Vkey
 from gateway.audit.copy import MAX_RECORD_BYTES, NotReadable, exported
 from gateway.audit.export import Json
+from gateway.audit.pairing import ORIGIN_PREFIX
 from gateway.audit.proof import BadProof, Proof, verify_proof
 from gateway.audit.pseudonym import pseudonym_of
 
@@ -132,7 +133,7 @@ def _judge(
     _compare_entries(said["entries"], proofs)
     _compare_names(said)
     _compare_checkpoint(proofs, report)
-    log = proofs[0].checkpoint.origin.partition("/")[2]
+    log = proofs[0].checkpoint.origin.removeprefix(ORIGIN_PREFIX)
     made = export.record(log, said["entries"], said["names"], said["salts"], said["proofs"])
     expected: Mapping[str, Any] = made
     if event is not said:

@@ -113,9 +113,7 @@ def _by_hand(
     if not on.screen.as_json:
         on.screen.line(f"added server {name}")
     seen = _looked_at(on, name)
-    if on.screen.as_json:
-        on.screen.value({**done, "seen": seen})
-        return
+    on.screen.whole({**done, "seen": seen})
     show_seen(on.screen, seen)
 
 

@@ -308,9 +308,7 @@ def _undo(on: Invocation, spot: Spot, *, discard: bool, yes: bool) -> None:
     put(looked, backup.body)
     _forget(record, steps[:-1])
     backup.path.unlink()
-    if on.screen.as_json:
-        on.screen.value({"file": str(looked.path), "servers": step["servers"]})
-        return
+    on.screen.whole({"file": str(looked.path), "servers": step["servers"]})
     on.screen.line(f"{looked.path} is as it was")
     if kept:
         on.screen.note(f"what it had become: {kept}")

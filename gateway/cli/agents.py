@@ -28,9 +28,7 @@ def add(on: Invocation, name: str, budgets: tuple[str, ...], **given: Any) -> No
     """Register the agent NAME. It needs a key next: customhouse key issue NAME."""
     given["roles"] = list(given["roles"])
     done = on.change("agent.add", name=name, budget=_budget(budgets), **given)
-    if on.screen.as_json:
-        on.screen.value(done)
-        return
+    on.screen.whole(done)
     on.screen.line(f"added agent {name}")
     _show_remarks(on, done)
     on.screen.note(f"next: customhouse key issue {name}")
@@ -41,9 +39,7 @@ def add(on: Invocation, name: str, budgets: tuple[str, ...], **given: Any) -> No
 def list_agents(on: Invocation) -> None:
     """Every agent, declared or registered."""
     rows = _rows(on)
-    if on.screen.as_json:
-        on.screen.value(rows)
-        return
+    on.screen.whole(rows)
     on.screen.table(
         ("AGENT", "TENANT", "TEAM", "ROLES", "STATE", "ORIGIN", "LIMITS"),
         [
@@ -70,9 +66,7 @@ def list_agents(on: Invocation) -> None:
 def remove(on: Invocation, name: str, reason: str) -> None:
     """Forget the agent NAME and revoke its keys. One of the configuration file is taken out there."""
     done = on.change("agent.remove", name=name, reason=reason)
-    if on.screen.as_json:
-        on.screen.value(done)
-        return
+    on.screen.whole(done)
     on.screen.line(f"removed agent {name}; {len(done['revoked'])} of its keys were revoked")
 
 
@@ -122,9 +116,7 @@ def limit(
     clear = [word for word, is_said in (("rate", no_rate), ("budget", no_budget)) if is_said]
     given = {"rate": rate, "budget": _budget(budgets), "clear": clear, "reason": reason}
     done = on.change("agent.limit", name=name, **given)
-    if on.screen.as_json:
-        on.screen.value(done)
-        return
+    on.screen.whole(done)
     unchanged = "" if done["changed"] else " (nothing changed)"
     limits = ", ".join(done["limits"]) or "no limits of its own"
     on.screen.line(f"agent {done['name']} has: {limits}{unchanged}")
@@ -160,17 +152,13 @@ def _rows(on: Invocation) -> list[dict[str, Any]]:
 
 
 def _switched(on: Invocation, done: Any, state: str) -> None:
-    if on.screen.as_json:
-        on.screen.value(done)
-        return
+    on.screen.whole(done)
     already = "" if done["changed"] else " already"
     on.screen.line(f"agent {done['name']} is {state}{already}")
 
 
 def _bound(on: Invocation, done: Any) -> None:
-    if on.screen.as_json:
-        on.screen.value(done)
-        return
+    on.screen.whole(done)
     unchanged = "" if done["changed"] else " (nothing changed)"
     roles = ", ".join(done["roles"]) or "no roles"
     on.screen.line(f"agent {done['name']} has: {roles}{unchanged}")

@@ -75,9 +75,7 @@ def query(on: Invocation, qualifiers: tuple[str, ...], limit: int, payloads: boo
 def show(on: Invocation, call_id: str, payloads: bool) -> None:
     """Everything the log says of one call; the beginning of its id is enough. Exit 1: nothing."""
     call_id, rows = _of_call(on, call_id, payloads=payloads)
-    if on.screen.as_json:
-        on.screen.value({"call": call_id, "entries": rows})
-        return
+    on.screen.whole({"call": call_id, "entries": rows})
     for row in rows:
         _show(on.screen, row)
 
@@ -246,7 +244,7 @@ def _more(row: dict[str, Any]) -> str:
 
 
 def _detail(key: str, value: Any) -> str:
-    from gateway.app.operations.describe import when
+    from gateway.domain.window import when
 
     if key == "reset_at_us" and isinstance(value, int):
         return f"again at {when(value)[:19]}Z"

@@ -23,9 +23,7 @@ def budget() -> None:
 def show(on: Invocation, name: str | None) -> None:
     """Every budget in its current window (UTC), or those of one tenant, team, agent or tool."""
     rows = _rows(on, name)
-    if on.screen.as_json:
-        on.screen.value(rows)
-        return
+    on.screen.whole(rows)
     on.screen.table(
         ("LEVEL", "NAME", "METER", "LIMIT", "CHARGED", "HELD", "LEFT"),
         [

@@ -104,7 +104,7 @@ def _whole_id(on: Invocation, beginning: str) -> str:
 
 
 def _question(on: Invocation, asked: dict[str, Any]) -> str:
-    from gateway.app.operations.describe import when
+    from gateway.domain.window import when
 
     if "call" in asked:
         return f"Destroy arguments and results of call {asked['call']}?"

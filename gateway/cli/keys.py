@@ -24,9 +24,7 @@ def key() -> None:
 def issue(on: Invocation, agent: str, days: int, reason: str) -> None:
     """Make a key for AGENT and print it: the only time it can be seen."""
     done = on.change("key.issue", agent=agent, days=days, reason=reason)
-    if on.screen.as_json:
-        on.screen.value(done)
-        return
+    on.screen.whole(done)
     on.screen.line(done["key"])
     until = _until(done["expires_at_us"])
     on.screen.note(f"key {done['id']} of agent {agent}, good {until}; it is not shown again")
@@ -38,9 +36,7 @@ def issue(on: Invocation, agent: str, days: int, reason: str) -> None:
 def list_keys(on: Invocation, agent: str | None) -> None:
     """Every key, or those of AGENT. Keys of the configuration file are listed by reference."""
     rows = _rows(on, agent)
-    if on.screen.as_json:
-        on.screen.value(rows)
-        return
+    on.screen.whole(rows)
     on.screen.table(
         ("KEY", "AGENT", "STATE", "ISSUED", "EXPIRES", "ORIGIN"),
         [
@@ -64,9 +60,7 @@ def list_keys(on: Invocation, agent: str | None) -> None:
 def revoke(on: Invocation, key_id: str, reason: str) -> None:
     """Make KEY worthless now; the beginning of its id is enough. Open streams end within a second."""
     done = on.change("key.revoke", id=key_id, reason=reason)
-    if on.screen.as_json:
-        on.screen.value(done)
-        return
+    on.screen.whole(done)
     already = "" if done["changed"] else " already"
     on.screen.line(f"key {done['id']} of agent {done['agent']} is revoked{already}")
 
@@ -84,9 +78,7 @@ def rotate(on: Invocation, which: str, reason: str) -> None:
     state    seals rounds: calls that wait for input begin anew
     """
     done = on.change("key.rotate", key=which, reason=reason)
-    if on.screen.as_json:
-        on.screen.value(done)
-        return
+    on.screen.whole(done)
     on.screen.line(f"the {which} key is {done['id'][:16]} now, it was {done['prior'][:16]}")
     if which == "log":
         on.screen.line(done["vkey"])
@@ -124,6 +116,6 @@ def _until(at_us: int) -> str:
 
 
 def _day(at_us: int) -> str:
-    from gateway.app.operations.describe import when
+    from gateway.domain.window import when
 
     return when(at_us)[:16].replace("T", " ") if at_us else ""

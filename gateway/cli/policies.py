@@ -131,9 +131,7 @@ def explain(on: Invocation, agent: str, object_: str, **given: Any) -> None:
     that you say it has.
     """
     told, said = _told(on, agent, object_, **given)
-    if on.screen.as_json:
-        on.screen.value(told)
-        return
+    on.screen.whole(told)
     on.screen.text(said)
     if told["stopped"]:
         on.screen.line(f"  but: {told['stopped']}", RED)
@@ -229,9 +227,7 @@ def apply(on: Invocation) -> None:
         _folder(on, None)
     before = _version(on)
     done = on.change("policy.apply")
-    if on.screen.as_json:
-        on.screen.value(done)
-        return
+    on.screen.whole(done)
     is_new = done["changed"] if before is None else done["version"] != before
     if done.get("proposed") or is_new:
         say_in_force(on, done)

@@ -80,9 +80,7 @@ def prove(on: Invocation, call_id: str, out: Path | None) -> None:
         ) from err
     path = out or Path(f"{call_id}.proof")
     _write(path, "".join(proofs))
-    if on.screen.as_json:
-        on.screen.value({"call": call_id, "file": str(path), "leaves": leaves})
-        return
+    on.screen.whole({"call": call_id, "file": str(path), "leaves": leaves})
     on.screen.line(f"wrote {path}: {len(leaves)} entries of call {call_id}")
     on.screen.note(f"next: customhouse audit verify --proof {path}")
 
@@ -154,9 +152,7 @@ def _verify_proofs(on: Invocation, path: Path, keys: Succession) -> None:
             "ask for the proof again, and check that the verifier key is the right one",
             Exit.NO,
         ) from err
-    if on.screen.as_json:
-        on.screen.value({"proved": True, "origin": keys.vkey.name, "entries": found})
-        return
+    on.screen.whole({"proved": True, "origin": keys.vkey.name, "entries": found})
     on.screen.line(f"proved: {len(found)} entries are in the log {keys.vkey.name}", GREEN)
     for one in found:
         on.screen.line(f"  entry {one['index']} of {one['size']}: {one['entry']}")

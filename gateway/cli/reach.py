@@ -71,6 +71,14 @@ def health(config: Config) -> Mapping[str, Any] | None:
     return said if isinstance(said, dict) else {}
 
 
+def with_lock(config: Config, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Definitions with `not_in_lock`: why a gateway that runs frozen refuses what is approved."""
+    unlocked: dict[str, str] = {}
+    with suppress(OperationRefused):  # one that does not answer takes no list away
+        unlocked = (health(config) or {}).get("not_in_lock", {})
+    return [row | {"not_in_lock": unlocked.get(row["object"], "")} for row in rows]
+
+
 def ask(path: Path, name: str, args: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The server's answer, or None when none listens at *path*."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:

@@ -44,9 +44,7 @@ def reopen(on: Invocation, accept_loss: bool, yes: bool, reason: str) -> None:
         _say_what_stays_withdrawn(on, lost.withdrawn)
     on.confirm("Start a new log?", yes=yes)
     done = alone(on.config, lambda author: begin_anew(on.config, author, reason))
-    if on.screen.as_json:
-        on.screen.value(done)
-        return
+    on.screen.whole(done)
     on.screen.line(f"log {done['log']} begins")
     if done["aside"]:
         on.screen.line(f"the old one is {on.config.data_dir / done['aside']}")

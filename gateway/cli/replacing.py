@@ -72,6 +72,8 @@ def put(looked: Looked, content: bytes) -> Looked:
 
     Raises: OperationRefused (conflict): somebody else wrote it meanwhile, and nothing was changed.
     """
+    from gateway.store.keys import sync_folder
+
     folder = looked.path.parent
     folder.mkdir(parents=True, exist_ok=True)
     beside = folder / f".{looked.path.name}.{secrets.token_hex(8)}"
@@ -87,18 +89,20 @@ def put(looked: Looked, content: bytes) -> Looked:
     finally:
         with suppress(FileNotFoundError):
             beside.unlink()
-    _sync(folder)
+    sync_folder(folder)
     return Looked(looked.path, content, looked.mode)
 
 
 def back_up(looked: Looked, now: datetime) -> Path | None:
     """A copy beside it that only its owner can read, never in place of another; None of nothing."""
+    from gateway.store.keys import sync_folder
+
     if looked.body is None:
         return None
     stamp = now.astimezone(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     copy = looked.path.with_name(f"{looked.path.name}.{stamp}.before-customhouse")
     _write_new(copy, looked.body, looked.mode & PRIVATE, looked.path)
-    _sync(copy.parent)
+    sync_folder(copy.parent)
     return copy
 
 
@@ -143,14 +147,6 @@ def _refuse_changed(looked: Looked) -> None:
             now = file.read(MAX_BYTES + 1)
     if now != looked.body:
         raise _changed(looked.path)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _changed(path: Path) -> OperationRefused:

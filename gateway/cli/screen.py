@@ -30,6 +30,12 @@ class Screen:
         """The data of the command, for programs."""
         click.echo(json.dumps(value, indent=2 if sys.stdout.isatty() else None))
 
+    def whole(self, value: Any) -> None:
+        """All that the command says: where JSON was asked for, it ends here."""
+        if self.as_json:
+            self.value(value)
+            raise click.exceptions.Exit(0)
+
     def json_line(self, value: Any) -> None:
         """One of many values, as they come."""
         click.echo(json.dumps(value))

@@ -24,9 +24,7 @@ server.add_command(add)
 def list_servers(on: Invocation) -> None:
     """Every server, declared or registered."""
     rows = _rows(on)
-    if on.screen.as_json:
-        on.screen.value(rows)
-        return
+    on.screen.whole(rows)
     on.screen.table(
         ("SERVER", "STATE", "DEFINITIONS", "APPROVE", "ORIGIN", "TARGET"),
         [
@@ -53,9 +51,7 @@ def show(on: Invocation, name: str) -> None:
     from gateway.cli.review import definition_table
 
     row, definitions = _one(on, name)
-    if on.screen.as_json:
-        on.screen.value({**row, "listed": definitions})
-        return
+    on.screen.whole({**row, "listed": definitions})
     on.screen.line(name, BOLD)
     for key, value in row.items():
         if key not in ("name", "definitions") and value not in ("", []):
@@ -69,9 +65,7 @@ def show(on: Invocation, name: str) -> None:
 def test(on: Invocation, name: str) -> None:
     """Look at the server now. What is new is proposed, what changed is quarantined. Exit 5: no answer."""
     seen = on.change("server.test", name=name)
-    if on.screen.as_json:
-        on.screen.value(seen)
-        return
+    on.screen.whole(seen)
     show_seen(on.screen, seen)
 
 
@@ -110,9 +104,7 @@ def restart(on: Invocation, name: str, reason: str) -> None:
     """End the server's process, start it again and look at it: its program has changed."""
     on.change("server.restart", name=name, reason=reason)
     seen = on.change("server.test", name=name)
-    if on.screen.as_json:
-        on.screen.value(seen)
-        return
+    on.screen.whole(seen)
     show_seen(on.screen, seen)
 
 
@@ -125,9 +117,7 @@ def remove(on: Invocation, name: str, yes: bool, reason: str) -> None:
     """Take the server NAME away, with all approvals. One of the file is taken out there."""
     on.confirm(f"remove server {name!a:.60}, with everything that was approved of it?", yes=yes)
     done = on.change("server.remove", name=name, reason=reason)
-    if on.screen.as_json:
-        on.screen.value(done)
-        return
+    on.screen.whole(done)
     on.screen.line(f"removed server {name} and what was known of {done['dropped']} definitions")
 
 
@@ -163,10 +153,11 @@ def _one(on: Invocation, name: str) -> tuple[dict[str, Any], list[dict[str, Any]
         row = on.remote.look("server.show", name=name)
         return row, list(on.remote.rows("definition.list", server=name))
     from gateway.app.operations.showing import definition_rows, server_row
+    from gateway.cli.reach import with_lock
 
     house = on.reading()
     (row,) = _with_failures(on, [server_row(house, name)])
-    return row, definition_rows(house, name)
+    return row, with_lock(on.config, definition_rows(house, name))
 
 
 def _proposed(on: Invocation, name: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -190,32 +181,24 @@ def _proposed(on: Invocation, name: str) -> tuple[list[dict[str, Any]], list[dic
 
 def _with_failures(on: Invocation, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """*rows* with `state`, and `failure` as the running gateway has it: it is who tried."""
+    from gateway.app.operations.showing import server_state
     from gateway.cli.reach import health
 
     said = health(on.config) or {}
     failures, unlocked = said.get("failures", {}), said.get("servers_not_in_lock", ())
     return [
-        row | _state(row, str(failures.get(row["name"], "")), row["name"] in unlocked)
+        row
+        | server_state(row, str(failures.get(row["name"], "")), in_lock=row["name"] not in unlocked)
         for row in rows
     ]
 
 
-def _state(row: dict[str, Any], failure: str, unlocked: bool) -> dict[str, str]:
-    states = {"suspended": row["suspended"], "not in the lock": unlocked, "unreachable": failure}
-    state = next((state for state, is_so in states.items() if is_so), "serving")
-    return {"state": state, "failure": failure}
-
-
 def _switched(on: Invocation, done: Any, state: str) -> None:
-    if on.screen.as_json:
-        on.screen.value(done)
-        return
+    on.screen.whole(done)
     already = "" if done["changed"] else " already"
     on.screen.line(f"server {done['name']} is {state}{already}")
 
 
 def _nothing_proposed(on: Invocation, name: str) -> None:
-    if on.screen.as_json:
-        on.screen.value({"server": name, "approved": []})
-        return
+    on.screen.whole({"server": name, "approved": []})
     on.screen.note(f"server {name} proposes nothing; see: customhouse tool list {name}")

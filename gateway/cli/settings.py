@@ -26,9 +26,7 @@ def config() -> None:
 def show(on: Invocation) -> None:
     """Every value that holds, and where it comes from. Secrets are shown as their references."""
     settings = on.config.show()
-    if on.screen.as_json:
-        on.screen.value([setting._asdict() for setting in settings])
-        return
+    on.screen.whole([setting._asdict() for setting in settings])
     on.screen.table(("KEY", "VALUE", "ORIGIN"), settings)
 
 

@@ -39,9 +39,7 @@ def init(on: Invocation, folder: Path | None, admin_roles: bool) -> None:
         is_theirs = kept_policy and name.startswith("policies/")
         done = not is_theirs and _write_new(folder / name, content)
         (written if done else kept).append(name)
-    if on.screen.as_json:
-        on.screen.value({"folder": str(folder), "written": written, "kept": kept})
-        return
+    on.screen.whole({"folder": str(folder), "written": written, "kept": kept})
     for name in written:
         on.screen.line(f"wrote {folder / name}")
     for name in kept:

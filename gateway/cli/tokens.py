@@ -24,7 +24,5 @@ def revoke(on: Invocation, what: str, jti: bool, reason: str) -> None:
     """
     of = {"jti" if jti else "subject": what}
     done = on.change("token.revoke", **of, reason=reason)
-    if on.screen.as_json:
-        on.screen.value(done)
-        return
+    on.screen.whole(done)
     on.screen.line(f"revoked: {'the token' if jti else 'every token so far of'} {what}")

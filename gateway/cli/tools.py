@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from gateway.cli.invocation import Invocation, changing, common, end
 from gateway.cli.screen import BOLD, Screen
 from gateway.domain.operator import Exit, OperationRefused, usage
-
-if TYPE_CHECKING:
-    pass
 
 MIN_DIGEST = 8
 # How a call ended -> how the command ends.
@@ -46,9 +42,7 @@ def list_tools(on: Invocation, server: str | None, state: str | None) -> None:
         for row in _rows(on, server)
         if state in (None, "gone" if row["gone"] else row["approval"])
     ]
-    if on.screen.as_json:
-        on.screen.value(rows)
-        return
+    on.screen.whole(rows)
     definition_table(on.screen, rows)
     if any(row["approval"] == "proposed" for row in rows):
         on.screen.note("approve what you have seen: customhouse tool approve OBJECT")
@@ -62,9 +56,7 @@ def show(on: Invocation, named: str) -> None:
     from gateway.cli.review import show_definition
 
     row = _shown(on, named)
-    if on.screen.as_json:
-        on.screen.value(row)
-        return
+    on.screen.whole(row)
     show_definition(on.screen, row)
 
 
@@ -107,9 +99,7 @@ def approve(on: Invocation, named: str, digest: str | None, yes: bool, reason: s
         digest=_whole(digest, row),
         reason=reason,
     )
-    if on.screen.as_json:
-        on.screen.value({**done, "flags": row["flags"]})
-        return
+    on.screen.whole({**done, "flags": row["flags"]})
     already = "" if done["changed"] else " already"
     on.screen.line(f"{done['object']} is approved{already}: {done['digest'][:12]}")
 
@@ -174,18 +164,9 @@ def _rows(on: Invocation, server: str | None) -> list[dict[str, Any]]:
     if on.remote is not None:
         return list(on.remote.rows("definition.list", server=server))
     from gateway.app.operations.showing import definition_rows
+    from gateway.cli.reach import with_lock
 
-    return _with_lock(on, definition_rows(on.reading(), server))
-
-
-def _with_lock(on: Invocation, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """*rows* with `not_in_lock`: why a gateway that runs frozen refuses what is approved."""
-    from gateway.cli.reach import health
-
-    unlocked: dict[str, str] = {}
-    with suppress(OperationRefused):  # one that does not answer takes no list away
-        unlocked = (health(on.config) or {}).get("not_in_lock", {})
-    return [row | {"not_in_lock": unlocked.get(row["object"], "")} for row in rows]
+    return with_lock(on.config, definition_rows(on.reading(), server))
 
 
 def _shown(on: Invocation, named: str) -> dict[str, Any]:
@@ -193,9 +174,10 @@ def _shown(on: Invocation, named: str) -> dict[str, Any]:
         row: dict[str, Any] = on.remote.look("definition.show", object=named)
         return row
     from gateway.app.operations.showing import definition_shown, find_pin
+    from gateway.cli.reach import with_lock
 
     house = on.reading()
-    (row,) = _with_lock(on, [definition_shown(house, find_pin(house, named))])
+    (row,) = with_lock(on.config, [definition_shown(house, find_pin(house, named))])
     return row
 
 

@@ -27,9 +27,7 @@ def history(on: Invocation) -> None:
 
     with on.trail() as trail:
         rows = list(versions(trail))
-    if on.screen.as_json:
-        on.screen.value(rows)
-        return
+    on.screen.whole(rows)
     head = ("VERSION", "SINCE", "UNTIL", "BY", "HOW")
     on.screen.table(head, [_told(row) for row in rows], unfolded=3)
 
@@ -103,9 +101,7 @@ def approve(on: Invocation, digest: str, yes: bool, reason: str) -> None:
             _show(on, digest)
         on.confirm(_question(digest), yes=yes)
         done = on.change("policy.approve", digest=digest, reason=reason)
-    if on.screen.as_json:
-        on.screen.value(done)
-        return
+    on.screen.whole(done)
     say_in_force(on, done)
 
 
@@ -183,9 +179,7 @@ def _waiting(on: Invocation) -> list[Step]:
 
 def _tell(on: Invocation, told: dict[str, Any]) -> None:
     """What a proposed policy would change, as the gateway elsewhere says it."""
-    if on.screen.as_json:
-        on.screen.value(told)
-        return
+    on.screen.whole(told)
     on.screen.note(f"proposed by {told['proposed_by']} at {told['at']}")
     on.screen.note(f"files that change: {', '.join(told['files']) or 'none'}")
     show_lines(on, told["rules"])

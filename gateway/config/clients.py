@@ -24,9 +24,10 @@ from gateway.config.error import ConfigError
 
 _SHARED_NAMES = frozenset({"mcp.json", "settings.json", "config.toml"})
 MAX_FILE_BYTES = 16_777_216  # some clients keep their history in the same file
-_STEP = re.compile(r'["/]')
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
-_TRAILING = re.compile(r",(\s*[}\]])")
+# Strings are matched so that nothing inside of them is; one that never ends goes on to the end.
+_STRING = r'("(?:[^"\\]|\\.)*"?)'
+_COMMENT = re.compile(_STRING + r"|//[^\n]*\n?|/\*.*?(?:\*/|\Z)", re.DOTALL)
+_TRAILING = re.compile(_STRING + r"|,(?=\s*[}\]])", re.DOTALL)
 
 
 class Syntax(StrEnum):
@@ -257,41 +258,10 @@ def read_file(file: Path, most_bytes: int = MAX_FILE_BYTES) -> str:
 
 
 def _json(text: str, syntax: Syntax) -> Any:
-    return json.loads("".join(_strict(text)) if syntax is Syntax.JSONC else text)
-
-
-def _strict(text: str) -> Iterator[str]:
-    """The same without comments and without commas that nothing follows.
-
-    In one pass over *text*, also when a string or a comment in it never ends.
-    """
-    between: list[str] = []
-    done = 0
-    while step := _STEP.search(text, done):
-        start = step.start()
-        between.append(text[done:start])
-        done = _end_of(text, start)
-        if text[start] == '"':
-            yield _TRAILING.sub(r"\1", "".join(between))
-            yield text[start:done]
-            between = []
-        else:
-            between.append("/" if done == start + 1 else " ")
-    between.append(text[done:])
-    yield _TRAILING.sub(r"\1", "".join(between))
-
-
-def _end_of(text: str, start: int) -> int:
-    """Behind the string, or the comment, or the mere slash, that begins at *start*."""
-    if text[start] == '"':
-        whole = _STRING.match(text, start)
-        return whole.end() if whole else len(text)
-    opening = text[start : start + 2]
-    if opening not in ("//", "/*"):
-        return start + 1
-    closing = "\n" if opening == "//" else "*/"
-    end = text.find(closing, start + 2)
-    return end + len(closing) if end >= 0 else len(text)
+    """Comments, and commas that nothing follows, are taken out first, in one pass each."""
+    if syntax is Syntax.JSONC:
+        text = _TRAILING.sub(r"\1", _COMMENT.sub(lambda found: found[1] or " ", text))
+    return json.loads(text)
 
 
 def _place_of(err: Exception) -> str:

@@ -90,15 +90,15 @@ def _lines(text: str) -> Iterator[tuple[KeyPath, int]]:
     table: KeyPath = ()
     for number, line in enumerate(text.splitlines(), 1):
         if header := _HEADER.fullmatch(line):
-            table = _keys(f"[{header[1]}]")
+            table = keys_of(f"[{header[1]}]")
             found.extend((table[:length], number) for length in range(1, len(table) + 1))
         elif assignment := _ASSIGNMENT.match(line):
-            found.append((table + _keys(f"{assignment[1]} = 0"), number))
+            found.append((table + keys_of(f"{assignment[1]} = 0"), number))
     return reversed(found)
 
 
-def _keys(line: str) -> KeyPath:
-    """The keys that a line of TOML opens: [a."b"] -> ("a", "b")."""
+def keys_of(line: str) -> KeyPath:
+    """The keys that a line of TOML opens: [a."b"] -> ("a", "b"); () when it opens none."""
     try:
         node: Any = tomllib.loads(line)
     except tomllib.TOMLDecodeError:

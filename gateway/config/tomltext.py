@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from gateway.config.jsontext import Unchanged
+from gateway.config.source import keys_of
 
 _HEADER = re.compile(r"\s*\[.*\]\s*(?:#.*)?")
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")  # as TOML has lines; splitlines() knows more
@@ -47,7 +48,7 @@ def without_table(text: str, keys: Sequence[str]) -> str:
     inside = False
     for line in _LINE.findall(text):
         if _HEADER.fullmatch(line):
-            inside = _path(line)[: len(keys)] == tuple(keys)
+            inside = keys_of(line)[: len(keys)] == tuple(keys)
         if not inside:
             kept += [*last, line]
         is_silent = line.lstrip().startswith("#") or (last and not line.strip())
@@ -71,19 +72,6 @@ def _value(value: Any) -> str:
 
 def _key(key: str) -> str:
     return key if _BARE.fullmatch(key) else _value(key)
-
-
-def _path(line: str) -> tuple[str, ...]:
-    """The keys of a header; () for a line that only looks like one."""
-    try:
-        node: Any = tomllib.loads(line)
-    except tomllib.TOMLDecodeError:
-        return ()
-    keys: list[str] = []
-    while isinstance(node, dict) and node:
-        key, node = next(iter(node.items()))
-        keys.append(key)
-    return tuple(keys)
 
 
 def _holds(document: Any, keys: Sequence[str]) -> bool:

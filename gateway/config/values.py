@@ -88,12 +88,6 @@ class Server:
     sign: bool = False  # each request to it says, signed, which call it carries
     limits: Limits | None = None  # of each of its tools, per tenant
 
-    def takes(self, tool: str) -> bool:
-        return any(fnmatchcase(tool, glob) for glob in self.tools)
-
-    def tags_of(self, tool: str) -> frozenset[str]:
-        return frozenset(tag for glob, tags in self.tags if fnmatchcase(tool, glob) for tag in tags)
-
 
 @dataclass(frozen=True, slots=True)
 class Agent:

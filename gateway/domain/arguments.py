@@ -15,8 +15,6 @@ import jsonschema_rs
 
 from gateway.domain.schema import MAX_DEPTH, MAX_SCHEMA_BYTES, BadSchema, Bounds, bounds_of
 
-__all__ = ["BadSchema", "Validator", "compile_schema"]
-
 Validator = Callable[[Mapping[str, Any]], str | None]
 """None when the arguments are valid, else one sentence in printable ASCII: where and what."""
 

@@ -7,7 +7,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from gateway.domain.asking import DEFAULT_REQUESTS
-from gateway.domain.budget import Limits
 from gateway.domain.model import Approval, Call, Definition, Kind
 from gateway.domain.template import BadTemplate, Template
 
@@ -18,10 +17,7 @@ _Listing = tuple[Definition, ...]
 class ServerView:
     """What the border knows of one server, whatever its definitions."""
 
-    name: str
-    prefix: str
     suspended: bool = False
-    limits: Limits | None = None  # of each of its tools, per tenant
     instructions: Definition | None = None  # pinned like a tool; shown only when approved
     requests: frozenset[str] = DEFAULT_REQUESTS  # what it may ask its callers
     extensions: frozenset[str] = frozenset()  # of those that are carried, what it advertises

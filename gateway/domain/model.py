@@ -96,9 +96,7 @@ class Definition:
 
     server: str
     kind: Kind
-    name: (
-        str  # as the server calls it: tool name, prompt name, URI, URI template; "" for the server
-    )
+    name: str  # the server's own: of a tool or prompt, a URI or its template; "": the server itself
     wire_name: str  # as /mcp calls it
     body: bytes  # canonical JSON of the definition as the server listed it
     digest: str  # SHA-256 of body, hex
@@ -190,7 +188,6 @@ class Permit(NamedTuple):
     leaf: int  # index of the intent in the log
     held: Amounts
     accounts: tuple[str, ...]  # pseudonyms: tenant, team, agent, tool
-    admitted_us: int  # entry time of the intent
     argument_tokens: int
     ceiling_tokens: int  # of the result; upstreams withhold a larger one
 

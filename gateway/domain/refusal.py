@@ -25,7 +25,6 @@ class Refusal:
     id: str
     http_status: int
     code: int
-    retryable: bool
     sentence: str
     fix: str
     as_result: bool = False
@@ -111,179 +110,179 @@ _UNKNOWN_FIX = "Use a name from the list of tools, resources or prompts."
 
 
 def _concealed(id_: str) -> Refusal:
-    return Refusal(id_, 200, _RPC_PARAMS, False, _UNKNOWN, _UNKNOWN_FIX, hidden=True)
+    return Refusal(id_, 200, _RPC_PARAMS, _UNKNOWN, _UNKNOWN_FIX, hidden=True)
 
 
 # -- who calls ------------------------------------------------------------------------------------
 NOT_AUTHENTICATED = Refusal(
-    "not_authenticated", 401, 40100, False,
+    "not_authenticated", 401, 40100,
     "The credential is missing, unknown, expired or revoked.",
     "Send a valid key or token as 'Authorization: Bearer ...'. 'customhouse key issue' makes a key; "
     "a token comes from an issuer that the gateway trusts.",
 )  # fmt: skip
 CONFLICTING_CREDENTIALS = Refusal(
-    "conflicting_credentials", 400, 40000, False,
+    "conflicting_credentials", 400, 40000,
     "The request carries more than one credential, or one in a place where none may be.",
     "Send exactly one credential, in one Authorization header.",
 )  # fmt: skip
 BAD_HOST = Refusal(
-    "bad_host", 421, 42100, False,
+    "bad_host", 421, 42100,
     "The gateway does not answer for this Host.",
     "Use the address the gateway listens on, or add the name to allowed_hosts.",
 )  # fmt: skip
 BAD_ORIGIN = Refusal(
-    "bad_origin", 403, 40301, False,
+    "bad_origin", 403, 40301,
     "The gateway does not answer pages of this Origin.",
     "Call from a program, or add the origin to allowed_origins.",
 )  # fmt: skip
 
 # -- what is asked --------------------------------------------------------------------------------
 MALFORMED = Refusal(
-    "malformed", 400, -32600, False,
+    "malformed", 400, -32600,
     "The message is not a valid JSON-RPC request.",
     "Send one JSON-RPC 2.0 request object, unambiguous and complete.",
 )  # fmt: skip
 UNPARSABLE = Refusal(
-    "unparsable", 400, _RPC_PARSE, False,
+    "unparsable", 400, _RPC_PARSE,
     "The body is not strict JSON.",
     "Send UTF-8 JSON without duplicate keys, lone surrogates, NaN or deep nesting.",
 )  # fmt: skip
 TOO_LARGE_REQUEST = Refusal(
-    "too_large_request", 413, 41300, False,
+    "too_large_request", 413, 41300,
     "The request is larger than the gateway accepts.",
     "Send less in one call.",
 )  # fmt: skip
 UNSUPPORTED_MEDIA = Refusal(
-    "unsupported_media", 415, 41500, False,
+    "unsupported_media", 415, 41500,
     "The body is not plain application/json.",
     "Send JSON with Content-Type: application/json and no Content-Encoding.",
 )  # fmt: skip
 HEADER_MISMATCH = Refusal(
-    "header_mismatch", 400, -32020, False,
+    "header_mismatch", 400, -32020,
     "The MCP headers do not say the same as the body.",
     "Make MCP-Protocol-Version, Mcp-Method and Mcp-Name equal to the body.",
 )  # fmt: skip
 UNSUPPORTED_VERSION = Refusal(
-    "unsupported_version", 400, -32022, False,
+    "unsupported_version", 400, -32022,
     "The gateway does not speak this protocol version.",
     "Use a version that server/discover lists.",
 )  # fmt: skip
 MISSING_CAPABILITY = Refusal(
-    "missing_capability", 400, -32021, False,
+    "missing_capability", 400, -32021,
     "The call needs a client capability that was not declared.",
     "Declare the capability in the request, if the client has it.",
 )  # fmt: skip
 UNKNOWN_METHOD = Refusal(
-    "unknown_method", 404, _RPC_METHOD, False,
+    "unknown_method", 404, _RPC_METHOD,
     "The gateway does not know this method.",
     "Use a method of the MCP revision you speak.",
 )  # fmt: skip
 UNKNOWN_SESSION = Refusal(
-    "unknown_session", 404, 40400, False,
+    "unknown_session", 404, 40400,
     "There is no such session, or it has ended.",
     "Send initialize again to open a new one.",
 )  # fmt: skip
 BAD_PARAMS = Refusal(
-    "bad_params", 400, _RPC_PARAMS, False,
+    "bad_params", 400, _RPC_PARAMS,
     "The parameters of the method are incomplete or of the wrong type.",
     "Send the parameters that the method's definition asks for.",
 )  # fmt: skip
 BAD_CURSOR = Refusal(
-    "bad_cursor", 400, _RPC_PARAMS, False,
+    "bad_cursor", 400, _RPC_PARAMS,
     "The cursor does not belong to this list, or the list has changed since.",
     "List again from the beginning, without a cursor.",
 )  # fmt: skip
 BAD_STATE = Refusal(
-    "bad_state", 400, _RPC_PARAMS, False,
+    "bad_state", 400, _RPC_PARAMS,
     "The requestState is forged, expired, or belongs to another call.",
     "Start the call again without requestState.",
 )  # fmt: skip
 TOO_MANY_ROUNDS = Refusal(
-    "too_many_rounds", 200, 42904, False,
+    "too_many_rounds", 200, 42904,
     "The call asked for input too many times.",
     "Start the call again, with what it asked for in the arguments.", as_result=True,
 )  # fmt: skip
 NOT_SUPPORTED_ACROSS_ERAS = Refusal(
-    "not_supported_across_eras", 200, 50100, False,
+    "not_supported_across_eras", 200, 50100,
     "The server needs something that the client's protocol revision cannot carry.",
     "Use a client of the revision the server speaks.", as_result=True,
 )  # fmt: skip
 
 # -- administration over HTTP ---------------------------------------------------------------------
 ETAG_MISSING = Refusal(
-    "etag_missing", 428, 42800, False,
+    "etag_missing", 428, 42800,
     "The change does not say which state of the resource it is for.",
     "Read the resource, and send its ETag as If-Match.",
 )  # fmt: skip
 ETAG_STALE = Refusal(
-    "etag_stale", 412, 41200, False,
+    "etag_stale", 412, 41200,
     "The resource is not what it was when it was read; nothing was changed.",
     "Read it again, then decide again.",
 )  # fmt: skip
 IN_THE_WAY = Refusal(
-    "in_the_way", 409, 40900, False,
+    "in_the_way", 409, 40900,
     "Something that is so already stands in the way of the change.",
     "Read the resource, and change what stands in the way.",
 )  # fmt: skip
 NOT_VALID = Refusal(
-    "not_valid", 422, 42200, False,
+    "not_valid", 422, 42200,
     "What the change would put in force is not valid; nothing was changed.",
     "Correct it, then send the change again.",
 )  # fmt: skip
 NOT_NOW = Refusal(
-    "not_now", 503, 50307, True,
+    "not_now", 503, 50307,
     "The gateway cannot carry this out now.", _REPEAT,
 )  # fmt: skip
 
 # -- may it ---------------------------------------------------------------------------------------
-UNKNOWN_OBJECT = Refusal("unknown_object", 200, _RPC_PARAMS, False, _UNKNOWN, _UNKNOWN_FIX)
+UNKNOWN_OBJECT = Refusal("unknown_object", 200, _RPC_PARAMS, _UNKNOWN, _UNKNOWN_FIX)
 FORBIDDEN = _concealed("forbidden")  # no rule allows it, or one denies it, whatever the arguments
 QUARANTINED = _concealed("quarantined")
 NOT_APPROVED = _concealed("not_approved")
 SUSPENDED = _concealed("suspended")
 DENIED = Refusal(
-    "denied", 200, 40300, False,
+    "denied", 200, 40300,
     "Policy does not allow this call as it stands.",
     "Change the arguments so that the condition holds, or ask for another role.", as_result=True,
 )  # fmt: skip
 INSUFFICIENT_SCOPE = Refusal(
-    "insufficient_scope", 403, 40302, False,
+    "insufficient_scope", 403, 40302,
     "The token does not cover this call, and a wider one would.",
     "Ask its issuer for a token with the scopes that WWW-Authenticate names.",
 )  # fmt: skip
 RATE_LIMITED = Refusal(
-    "rate_limited", 200, 42900, True,
+    "rate_limited", 200, 42900,
     "Too many calls in a short time.",
     "Wait, then repeat the call.", as_result=True,
 )  # fmt: skip
 INVALID_ARGUMENTS = Refusal(
-    "invalid_arguments", 200, _RPC_PARAMS, False,
+    "invalid_arguments", 200, _RPC_PARAMS,
     "The arguments do not fit the tool's schema.",
     "Correct the arguments and call again.", as_result=True,
 )  # fmt: skip
 OVER_BUDGET = Refusal(
-    "over_budget", 200, 42901, True,
+    "over_budget", 200, 42901,
     "The budget does not cover this call.",
     "Ask for a larger budget.", as_result=True,
 )  # fmt: skip
 TOO_MANY_STREAMS = Refusal(
-    "too_many_streams", 429, 42903, True,
+    "too_many_streams", 429, 42903,
     "Too many sessions or subscriptions are open at once.",
     "Close one before opening another.",
 )  # fmt: skip
 NOT_ASKABLE = Refusal(
-    "not_askable", 200, 40303, False,
+    "not_askable", 200, 40303,
     "The server asked for input of a kind that it may not ask for, or that the client did not declare.",
     "Use a client that declares it, or have the kind allowed in the server's requests.",
     as_result=True,
 )  # fmt: skip
 INPUT_TOO_LATE = Refusal(
-    "input_too_late", 200, 40800, False,
+    "input_too_late", 200, 40800,
     "The server does not wait for this input any more; whether it acted is unknown.",
     "Start the call again without requestState.", as_result=True,
 )  # fmt: skip
 UNANSWERED = Refusal(
-    "unanswered", 200, 40801, False,
+    "unanswered", 200, 40801,
     "The server asked for input, and the client gave none in time; whether it acted is unknown.",
     "Check whether the call took effect before repeating it, and answer what it asks.",
     as_result=True,
@@ -291,72 +290,72 @@ UNANSWERED = Refusal(
 
 # -- the gateway cannot now -----------------------------------------------------------------------
 LOG_UNAVAILABLE = Refusal(
-    "log_unavailable", 503, 50300, True,
+    "log_unavailable", 503, 50300,
     "The call could not be written to the log, so it was not made.", _REPEAT,
 )  # fmt: skip
 OUTCOME_UNWRITTEN = Refusal(
-    "outcome_unwritten", 503, 50306, False,
+    "outcome_unwritten", 503, 50306,
     "The call was made, but its outcome could not be written to the log, so it is withheld.",
     "Check whether the call took effect before repeating it.",
 )  # fmt: skip
 POLICY_CHANGED = Refusal(
-    "policy_changed", 503, 50301, True,
+    "policy_changed", 503, 50301,
     "The rules changed while the call was being decided.", _REPEAT,
 )  # fmt: skip
 DRAINING = Refusal(
-    "draining", 503, 50302, True,
+    "draining", 503, 50302,
     "The gateway is shutting down.", _REPEAT,
 )  # fmt: skip
 CLOCK_BEHIND = Refusal(
-    "clock_behind", 503, 50303, True,
+    "clock_behind", 503, 50303,
     "The gateway's clock is behind its log.",
     "Ask the administrator to correct the clock.",
 )  # fmt: skip
 DISK_LOW = Refusal(
-    "disk_low", 503, 50304, True,
+    "disk_low", 503, 50304,
     "The gateway has too little disk space to admit calls.",
     "Ask the administrator to free disk space.",
 )  # fmt: skip
 
 # -- the upstream failed (Outcome.code) -----------------------------------------------------------
 UPSTREAM_UNREACHABLE = Refusal(
-    "upstream_unreachable", 200, 50200, True,
+    "upstream_unreachable", 200, 50200,
     "The server behind the gateway cannot be reached; the call was not made.", _REPEAT,
     as_result=True,
 )  # fmt: skip
 UPSTREAM_TIMEOUT = Refusal(
-    "upstream_timeout", 200, 50400, False,
+    "upstream_timeout", 200, 50400,
     "The server did not answer in time; whether it acted is unknown.",
     "Check whether the call took effect before repeating it.", as_result=True,
 )  # fmt: skip
 UPSTREAM_BROKEN = Refusal(
-    "upstream_broken", 200, 50201, False,
+    "upstream_broken", 200, 50201,
     "The server's answer was not valid MCP.",
     "Check whether the call took effect before repeating it.", as_result=True,
 )  # fmt: skip
 UPSTREAM_DIED = Refusal(
-    "upstream_died", 200, 50202, False,
+    "upstream_died", 200, 50202,
     "The server ended before it answered; whether it acted is unknown.",
     "Check whether the call took effect before repeating it.", as_result=True,
 )  # fmt: skip
 BREAKER_OPEN = Refusal(
-    "breaker_open", 200, 50305, True,
+    "breaker_open", 200, 50305,
     "The server failed repeatedly and is being left alone; the call was not made.", _REPEAT,
     as_result=True,
 )  # fmt: skip
 RESULT_TOO_LARGE = Refusal(
-    "result_too_large", 200, 50203, False,
+    "result_too_large", 200, 50203,
     "The tool ran, but its result is larger than allowed and was withheld.",
     "Ask for less: narrow the query, or page through the result.", as_result=True,
 )  # fmt: skip
 UPSTREAM_REFUSED = Refusal(
-    "upstream_refused", 200, 50205, False,
+    "upstream_refused", 200, 50205,
     "The server did not accept the gateway's credential; whether it acted is unknown.",
     "Check whether the call took effect before repeating it, and tell the administrator.",
     as_result=True,
 )  # fmt: skip
 CREDENTIAL_MISSING = Refusal(
-    "credential_missing", 200, 50204, False,
+    "credential_missing", 200, 50204,
     "The gateway has no credential for the server; the call was not made.", _ASK_ADMIN,
     as_result=True,
 )  # fmt: skip

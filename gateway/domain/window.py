@@ -1,4 +1,4 @@
-"""Budget windows: minutes, days and months of the UTC calendar, each from its start to the next."""
+"""Points in time as microseconds, and the budget windows they fall in: minutes, days and months, UTC."""
 
 from __future__ import annotations
 
@@ -20,8 +20,14 @@ def spans(t_us: int) -> Iterator[tuple[int, int, int]]:
     yield 1, day_us, day_us + _DAY_US
     first = (_EPOCH + timedelta(microseconds=day_us)).replace(day=1)
     following = (first + timedelta(days=31)).replace(day=1)
-    yield 2, _us(first), _us(following)
+    yield 2, us_of(first), us_of(following)
 
 
-def _us(moment: datetime) -> int:
+def us_of(moment: datetime) -> int:
     return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def when(at_us: int) -> str:
+    """2026-11-22T23:24:05.123456Z"""
+    moment = _EPOCH + timedelta(microseconds=at_us)
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -41,10 +41,6 @@ class Endpoint(NamedTuple):
         return self.name if self.span is Span.SERVER else ""
 
     @property
-    def toolset(self) -> str:
-        return self.name if self.span is Span.TOOLSET else ""
-
-    @property
     def path(self) -> str:
         """The path that `endpoint_of` reads back to the same endpoint."""
         place = f"/mcp/{self.span.value}/{self.name}" if self.span is not Span.ALL else "/mcp"

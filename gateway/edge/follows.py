@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 
 import anyio
 from anyio.abc import TaskGroup
 
 from gateway.domain.model import Approval, Call, Principal, Verdict
-from gateway.domain.refusal import TOO_MANY_STREAMS, Refused
 from gateway.edge.faults import log_fault
 from gateway.edge.hearing import Follow, Hearing
 from gateway.edge.house import House
 from gateway.edge.ids import new_call_id
+from gateway.edge.rooms import Rooms, who_of
 
 MAX_FOLLOWED = 64  # by one principal, over all its streams and sessions
 KNOWN_S = 10.0  # for a server to say that a resource is followed
-Who = tuple[str, str]  # tenant and subject: whoever acts for many is still one
-
-
-def who_of(principal: Principal) -> Who:
-    return principal.tenant, principal.subject
 
 
 class Follows:
@@ -30,11 +24,11 @@ class Follows:
     def __init__(self, house: House) -> None:
         self._house = house
         self._open: set[Follow] = set()
-        self._counts: Counter[Who] = Counter()
+        self._rooms = Rooms(MAX_FOLLOWED)
 
     def room(self, principal: Principal) -> int:
         """How many more *principal* may follow."""
-        return MAX_FOLLOWED - self._counts[who_of(principal)]
+        return self._rooms.left(who_of(principal))
 
     async def begin(self, call: Call, hearing: Hearing, group: TaskGroup) -> Follow:
         """Follow the resource of *call*; returns when it is on, or when it is clear that it is not.
@@ -78,10 +72,7 @@ class Follows:
             follow.end()
 
     def _opened(self, call: Call, hearing: Hearing) -> Follow:
-        who = who_of(call.principal)
-        if self._counts[who] >= MAX_FOLLOWED:
-            raise Refused(TOO_MANY_STREAMS, detail={"limit": MAX_FOLLOWED})
-        self._counts[who] += 1
+        self._rooms.take(who_of(call.principal))
         follow = Follow(replace(call, meta={}), hearing.box)  # nothing of it is sent on
         self._open.add(follow)
         hearing.follows[call.name] = follow
@@ -95,10 +86,5 @@ class Follows:
             log_fault(fault, follow.call.id)
         finally:
             self._open.discard(follow)
-            self._release(who)
+            self._rooms.give_back(who)
             hearing.forget(follow)
-
-    def _release(self, who: Who) -> None:
-        self._counts[who] -= 1
-        if not self._counts[who]:
-            del self._counts[who]

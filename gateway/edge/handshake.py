@@ -21,7 +21,7 @@ from gateway.edge.calls import Asked, check_aside, read_meta
 from gateway.edge.exchange import Exchange, respond
 from gateway.edge.head import Head, accepted
 from gateway.edge.hearing import Hearing
-from gateway.edge.house import House, Settings
+from gateway.edge.house import Settings
 from gateway.edge.reply import Answer
 from gateway.edge.sdk import SESSION_HEADER, SdkLeg
 from gateway.edge.sessions import Owner, Session, Sessions, Slot, begin, owner_of
@@ -36,8 +36,7 @@ _TAKEN = Answer(HTTPStatus.ACCEPTED, b"")
 
 
 class Handshake:
-    def __init__(self, house: House, settings: Settings, answers: Answers, sdk: SdkLeg) -> None:
-        self._house = house
+    def __init__(self, settings: Settings, answers: Answers, sdk: SdkLeg) -> None:
         self._settings = settings
         self._answers = answers
         self._sdk = sdk

@@ -74,9 +74,7 @@ class Lists:
         self._place = place
         self._own = own
         self._max_cached_bytes = max_cached_bytes
-        self._key = os.urandom(
-            32
-        )  # of cursors: they end with the process, as the catalogue's counter
+        self._key = os.urandom(32)  # of cursors: they end with the process, as the catalogue does
         self._now = Era("", -1)
         self._pages: OrderedDict[Page, bytes] = OrderedDict()
         self._cached_bytes = 0

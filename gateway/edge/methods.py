@@ -77,8 +77,8 @@ def _task() -> Method:
     return Method(Kind.SERVER, Act.LIST, CallClass.FULL, Naming.TASK, Era.MODERN)
 
 
-def _not_offered(kind: Kind, act: Act, era: Era = Era.BOTH) -> Method:
-    return Method(kind, act, CallClass.FULL, era=era, offered=False)
+def _not_offered(kind: Kind, act: Act) -> Method:
+    return Method(kind, act, CallClass.FULL, offered=False)
 
 
 _FULL = CallClass.FULL

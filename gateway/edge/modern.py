@@ -9,7 +9,7 @@ from gateway.edge.arrival import Arrival
 from gateway.edge.calls import Asked, check_aside, read_meta
 from gateway.edge.exchange import Exchange
 from gateway.edge.head import Head, accepted, decode_name
-from gateway.edge.house import House, Settings
+from gateway.edge.house import Settings
 from gateway.edge.sdk import SdkLeg
 from gateway.edge.tasks import METHODS as TASK_METHODS
 
@@ -22,8 +22,7 @@ _HEADER_VERSION = MODERN_VERSION.encode()
 
 
 class Modern:
-    def __init__(self, house: House, settings: Settings, answers: Answers, sdk: SdkLeg) -> None:
-        self._house = house
+    def __init__(self, settings: Settings, answers: Answers, sdk: SdkLeg) -> None:
         self._settings = settings
         self._answers = answers
         self._sdk = sdk

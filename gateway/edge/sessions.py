@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from gateway.domain.model import Client, Principal
-from gateway.domain.refusal import MALFORMED, TOO_MANY_STREAMS, UNKNOWN_SESSION, Refused
+from gateway.domain.refusal import MALFORMED, UNKNOWN_SESSION, Refused
 from gateway.edge.asks import Asks
 from gateway.edge.endpoint import Endpoint
 from gateway.edge.exchange import Exchange, Leave
 from gateway.edge.hearing import Hearing
+from gateway.edge.rooms import Rooms
 
 # Tenant, subject, actors, path of the endpoint, client of the token.
 Owner = tuple[str, str, tuple[str, ...], str, str]
@@ -66,11 +66,9 @@ class Slot:
 class Sessions:
     def __init__(self, idle_s: float, max_per_principal: int) -> None:
         self._idle_s = idle_s
-        self._max_per_principal = max_per_principal
         self._open: dict[str, Session] = {}
         self._forgotten: list[Session] = []
-        # Whoever acts for many, or at many endpoints, is still one.
-        self._counts: Counter[tuple[str, str]] = Counter()
+        self._rooms = Rooms(max_per_principal)
 
     @contextmanager
     def slot(self, owner: Owner, now_s: float) -> Iterator[Slot]:
@@ -78,13 +76,15 @@ class Sessions:
 
         Raises: Refused: TOO_MANY_STREAMS: the principal has as many sessions as one may have.
         """
-        self._count(owner, now_s)
+        if not self._rooms.left(owner[:2]):
+            self._forget_idle(now_s)
+        self._rooms.take(owner[:2])
         slot = Slot(owner)
         try:
             yield slot
         finally:
             if not slot.used:
-                self._uncount(owner)
+                self._rooms.give_back(owner[:2])
 
     def open(self, slot: Slot, session_id: str, client: Client, now_s: float) -> None:
         self._open[session_id] = Session(session_id, slot.owner, client, now_s)
@@ -107,7 +107,7 @@ class Sessions:
     def close(self, session: Session) -> None:
         """Its owner ends it. Whatever is open in it is stopped."""
         if self._open.pop(session.id, None) is not None:
-            self._uncount(session.owner)
+            self._rooms.give_back(session.owner[:2])
             session.end()
 
     def forgotten(self, now_s: float) -> list[Session]:
@@ -115,20 +115,6 @@ class Sessions:
         self._forget_idle(now_s)
         gone, self._forgotten = self._forgotten, []
         return gone
-
-    def _count(self, owner: Owner, now_s: float) -> None:
-        principal = owner[:2]
-        if self._counts[principal] >= self._max_per_principal:
-            self._forget_idle(now_s)
-        if self._counts[principal] >= self._max_per_principal:
-            raise Refused(TOO_MANY_STREAMS, detail={"limit": self._max_per_principal})
-        self._counts[principal] += 1
-
-    def _uncount(self, owner: Owner) -> None:
-        principal = owner[:2]
-        self._counts[principal] -= 1
-        if not self._counts[principal]:
-            del self._counts[principal]
 
     def _forget_idle(self, now_s: float) -> None:
         for session in [s for s in self._open.values() if self._is_idle(s, now_s)]:

@@ -14,8 +14,7 @@ from typing import Any
 import msgspec
 
 from gateway.domain.model import Call, Outcome, Status
-from gateway.domain.refusal import BAD_PARAMS, Refused
-from gateway.edge.calls import MAX_URI_CHARS, Asked
+from gateway.edge.calls import MAX_URI_CHARS, Asked, bad
 from gateway.edge.exchange import Exchange
 from gateway.edge.hearing import (
     ACKNOWLEDGED,
@@ -57,11 +56,11 @@ def read_wanted(params: Mapping[str, Any]) -> Wanted:
     """
     said = params.get("notifications")
     if not isinstance(said, dict):
-        raise _bad("notifications must be an object")
+        raise bad("notifications must be an object")
     lists = set()
     for flag, method in _FLAGS.items():
         if not isinstance(said.get(flag), bool | None):
-            raise _bad(f"{flag} must be true or false")
+            raise bad(f"{flag} must be true or false")
         if said.get(flag):
             lists.add(method)
     return Wanted(frozenset(lists), _read_uris(said.get(_URIS)))
@@ -71,15 +70,11 @@ def _read_uris(said: Any) -> tuple[str, ...]:
     if said is None:
         return ()
     if not isinstance(said, list):
-        raise _bad(f"{_URIS} must be a list")
+        raise bad(f"{_URIS} must be a list")
     for uri in said:
         if not isinstance(uri, str) or not 0 < len(uri) <= MAX_URI_CHARS:
-            raise _bad(f"{_URIS} must hold URIs of 1 to {MAX_URI_CHARS} characters")
+            raise bad(f"{_URIS} must hold URIs of 1 to {MAX_URI_CHARS} characters")
     return tuple(dict.fromkeys(said))
-
-
-def _bad(problem: str) -> Refused:
-    return Refused(BAD_PARAMS, detail={"problem": problem})
 
 
 @dataclass(eq=False, slots=True)

@@ -7,7 +7,6 @@ in force still allow it, have the caller's own lists changed.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -23,11 +22,12 @@ from gateway.edge.calls import Asked, Place, to_call
 from gateway.edge.endpoint import Endpoint, Span
 from gateway.edge.exchange import Exchange, Leave
 from gateway.edge.faults import log_fault
-from gateway.edge.follows import Follows, Who, who_of
+from gateway.edge.follows import Follows
 from gateway.edge.hearing import LISTED, TOOLS, Follow, Hearing
 from gateway.edge.house import House, Settings
 from gateway.edge.ids import new_call_id
 from gateway.edge.methods import METHODS
+from gateway.edge.rooms import Rooms, who_of
 from gateway.edge.stream import EVERYTHING, Stream, Wanted, read_wanted
 from gateway.edge.strict import Message
 
@@ -44,7 +44,7 @@ class Subscriptions:
         self._place = place
         self._follows = Follows(house)
         self._streams: set[Stream] = set()
-        self._counts: Counter[Who] = Counter()
+        self._rooms = Rooms(settings.max_streams_per_principal)
         self._group: TaskGroup | None = None
 
     @asynccontextmanager
@@ -74,16 +74,10 @@ class Subscriptions:
         self._streams.discard(stream)
         if stream.asked.client.modern:
             stream.hearing.close()
-        who = who_of(stream.call.principal)
-        self._counts[who] -= 1
-        if not self._counts[who]:
-            del self._counts[who]
+        self._rooms.give_back(who_of(stream.call.principal))
 
     def _opened(self, call: Call, exchange: Exchange, wanted: Wanted, hearing: Hearing) -> Stream:
-        who, most = who_of(call.principal), self._settings.max_streams_per_principal
-        if self._counts[who] >= most:
-            raise Refused(TOO_MANY_STREAMS, detail={"limit": most})
-        self._counts[who] += 1
+        self._rooms.take(who_of(call.principal))
         if exchange.asked.endpoint.search:  # its two tools never change
             wanted = replace(wanted, lists=wanted.lists - {TOOLS})
         until_s = monotonic() + self._settings.stream_s

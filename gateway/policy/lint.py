@@ -46,7 +46,6 @@ class Reading:
 
     parsed: Parsed
     conditions: dict[str, Condition]
-    cases: list[Case]
     findings: list[Finding]
 
 
@@ -76,7 +75,7 @@ def read(source: PolicySource, bindings: Sequence[Binding] | None) -> Reading:
         *_cases(source, golden),
     ]
     findings.sort(key=_place)
-    return Reading(parsed, named, golden, findings[:MAX_FINDINGS])
+    return Reading(parsed, named, findings[:MAX_FINDINGS])
 
 
 def _place(finding: Finding) -> tuple[str, str, int]:

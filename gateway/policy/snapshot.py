@@ -302,16 +302,9 @@ class Policies:
         """Decide *call* under the policy in force now."""
         return self.current.decide(call, self._clock())
 
-    def visible(
-        self, principal: Principal, definitions: Iterable[Definition]
-    ) -> tuple[Definition, ...]:
-        """What the principal may see in lists under the policy in force now."""
-        return self.current.visible(principal, definitions)
-
-    def swap(self, snapshot: Snapshot) -> Snapshot:
-        """Put *snapshot* in force for every later decision, and return the one it replaces."""
-        previous, self.current = self.current, snapshot
-        return previous
+    def swap(self, snapshot: Snapshot) -> None:
+        """Put *snapshot* in force for every later decision."""
+        self.current = snapshot
 
 
 def builtin_deny_all() -> Snapshot:

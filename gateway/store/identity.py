@@ -19,11 +19,8 @@ from gateway.store.tables import AgentRow, KeyRow
 from gateway.store.writer import Effect
 
 KEY_PREFIX = "chk_"
-MIN_KEY_CHARACTERS = 32
 DECLARED, REGISTERED = "config", "registry"
-STAND_IN = (
-    "token"  # of keys that are none: what stands in for tokens of an issuer that were revoked
-)
+STAND_IN = "token"  # no key: it stands in for tokens of an issuer that were revoked
 REMOVED = "removed"  # a row stays, so that none can be taken away, or put back, around the log
 
 

@@ -16,17 +16,16 @@ from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
 from gateway.audit.checkpoint import Vkey
 from gateway.store.keys import (
     LOG_KEY,
     PAYLOAD_KEY,
     SECRET_BYTES,
     STATE_KEY,
+    KeyDamaged,
     fresh_key,
     replace_file,
+    signing_key,
     sync_folder,
 )
 from gateway.store.writer import signed_head
@@ -36,26 +35,11 @@ ROTATED = "key.rotate"
 KEPT_HEX = 8  # of the id of a key, in the name of its file
 
 
-class KeyDamaged(Exception):
-    """The file of a key holds something else."""
-
-
 def key_id(name: str, content: bytes) -> str:
     """What the log calls a key: a digest that tells nothing of it."""
     if name == LOG_KEY:
         return sha256(signing_key(content).public_key().public_bytes_raw()).hexdigest()
     return sha256(b"customhouse key\n" + content).hexdigest()
-
-
-def signing_key(pem: bytes) -> Ed25519PrivateKey:
-    """Raises: KeyDamaged."""
-    try:
-        key = load_pem_private_key(pem, password=None)
-    except ValueError as err:
-        raise KeyDamaged("not a private key in PEM") from err
-    if not isinstance(key, Ed25519PrivateKey):
-        raise KeyDamaged("not an Ed25519 key")
-    return key
 
 
 def begin(folder: Path, name: str) -> bytes:

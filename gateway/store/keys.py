@@ -36,6 +36,10 @@ class KeysMissing(Exception):
     """A key that the log depends on is gone or unreadable; it is never made again."""
 
 
+class KeyDamaged(Exception):
+    """The file of a key holds something else."""
+
+
 @dataclass(frozen=True, slots=True)
 class HouseKeys:
     folder: Path
@@ -50,8 +54,7 @@ def load_or_create(folder: Path, log_is_empty: bool) -> HouseKeys:
     Raises: KeysMissing: a key is missing beside a non-empty log, or one is damaged.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if folder.stat().st_mode & 0o077:
-        raise KeysMissing(f"{folder} can be read by others: chmod 700 {folder}")
+    refuse_readable(folder)
     missing = [n for n in (LOG_KEY, PAYLOAD_KEY, STATE_KEY) if not (folder / n).exists()]
     if missing and not log_is_empty:
         raise KeysMissing(
@@ -61,6 +64,23 @@ def load_or_create(folder: Path, log_is_empty: bool) -> HouseKeys:
     for name in missing:
         _write_new(folder / name, fresh_key(name))
     return _load(folder)
+
+
+def refuse_readable(folder: Path) -> None:
+    """Raises: KeysMissing: others can read what is in it."""
+    if folder.stat().st_mode & 0o077:
+        raise KeysMissing(f"{folder} can be read by others: chmod 700 {folder}")
+
+
+def signing_key(pem: bytes) -> Ed25519PrivateKey:
+    """Raises: KeyDamaged."""
+    try:
+        key = load_pem_private_key(pem, password=None)
+    except ValueError as err:
+        raise KeyDamaged("not a private key in PEM") from err
+    if not isinstance(key, Ed25519PrivateKey):
+        raise KeyDamaged("not an Ed25519 key")
+    return key
 
 
 def write_vkey(folder: Path, vkey: str) -> None:
@@ -77,11 +97,9 @@ def write_vkey(folder: Path, vkey: str) -> None:
 
 def _load(folder: Path) -> HouseKeys:
     try:
-        signing = load_pem_private_key((folder / LOG_KEY).read_bytes(), password=None)
-    except (ValueError, OSError) as err:
-        raise KeysMissing(f"{folder / LOG_KEY} cannot be used: {type(err).__name__}") from err
-    if not isinstance(signing, Ed25519PrivateKey):
-        raise KeysMissing(f"{folder / LOG_KEY} is not an Ed25519 key")
+        signing = signing_key((folder / LOG_KEY).read_bytes())
+    except (KeyDamaged, OSError) as err:
+        raise KeysMissing(f"{folder / LOG_KEY} cannot be used: {err}") from err
     return HouseKeys(folder, signing, _secret(folder / PAYLOAD_KEY), _secret(folder / STATE_KEY))
 
 

@@ -301,7 +301,6 @@ class Ledger:
             leaf=leaf,
             held=admission.hold,
             accounts=admission.accounts,
-            admitted_us=now_us,
             argument_tokens=admission.hold.tokens - ceiling_tokens,
             ceiling_tokens=ceiling_tokens,
         )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from typing import Any
 
+from gateway.domain.arguments import Validator
 from gateway.domain.asking import DEFAULT_REQUESTS
 from gateway.domain.budget import Limits
 from gateway.domain.definition import Listed, digest
@@ -21,7 +20,6 @@ _NO_BODY, _REMOVED = b"{}", "its server was removed"
 _DROP = "DELETE FROM definitions WHERE server = ? AND kind = ? AND name = ?"
 
 Place = tuple[str, Kind, str]  # server, kind, name
-Validator = Callable[[Mapping[str, Any]], str | None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from gateway.audit import checkpoint, copy, entry, rotation
 from gateway.audit.checkpoint import Signer, Vkey
 from gateway.audit.merkle import BadFrontier, Frontier, leaf_hash
+from gateway.audit.pairing import ORIGIN_PREFIX
 from gateway.audit.rotation import BadRotation, Keys
 from gateway.domain.budget import Purses
 from gateway.store import backing
@@ -121,7 +122,7 @@ def verified_size(database: Path, keys_dir: Path) -> int:
     """
     with reading(database) as connection:
         connection.execute("BEGIN")  # one moment for all that is read: a server may be writing
-        origin = f"customhouse/{log_id(connection)}"
+        origin = ORIGIN_PREFIX + log_id(connection)
         tail = read_tail(connection)
         house_keys = load_or_create(keys_dir, log_is_empty=False)
         signed_by = keys_of(connection, Signer(house_keys.signing, origin).vkey)

@@ -9,14 +9,15 @@ from dataclasses import dataclass, field, replace
 from sqlalchemy import Engine
 from sqlmodel import Session, select
 
-from gateway.domain.arguments import BadSchema, compile_schema
+from gateway.domain.arguments import Validator, compile_schema
 from gateway.domain.catalogue import Catalogue, ServerView
 from gateway.domain.definition import Listed, digest, only_reads, suspicion
 from gateway.domain.model import Approval, Definition, Kind
 from gateway.domain.names import wire_name
+from gateway.domain.schema import BadSchema
 from gateway.store.backing import keep
 from gateway.store.looks import NAMED, LookBook, Looks, looks_of
-from gateway.store.pins import Pin, Place, Seen, Sighting, Terms, Validator, pin_of
+from gateway.store.pins import Pin, Place, Seen, Sighting, Terms, pin_of
 from gateway.store.tables import DefinitionRow, ServerRow
 from gateway.store.writer import Effect
 
@@ -84,10 +85,6 @@ class Registry:
         for place in self._places.get(name, ()):
             self._looks.drop(place)
         self._rebuild()
-
-    def compare(self, server: str, listed: Sequence[Listed]) -> list[Sighting]:
-        """What in *listed* differs from the pins. Decides; changes nothing."""
-        return self.weigh(server, examine(self.terms[server], listed)).sightings
 
     def weigh(self, server: str, seen: Sequence[Seen]) -> Comparison:
         """What in *seen* differs from the pins, and what of it is too much. Changes nothing."""
@@ -217,11 +214,8 @@ class Registry:
         known = [p for p in self.pins.values() if p.place[0] in self.terms and not p.gone]
         views = {
             name: ServerView(
-                name=name,
-                prefix=terms.prefix,
                 suspended=name in self.suspended,
                 instructions=self._instructions(name),
-                limits=terms.limits,
                 requests=terms.requests,
                 extensions=self.extensions.get(name, frozenset()),
             )

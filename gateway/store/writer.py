@@ -70,9 +70,7 @@ class Write:
 @dataclass(frozen=True, slots=True)
 class Head:
     size: int
-    root: bytes
     note: str
-    at_us: int
 
 
 @dataclass(slots=True)
@@ -220,7 +218,7 @@ class Writer:
         connection.execute(
             "REPLACE INTO head VALUES (1,?,?,?,?,?)", (size, root, frontier.to_bytes(), note, at_us)
         )
-        return Head(size, root, note, at_us)
+        return Head(size, note)
 
     def _sealed(self, aead: AESGCM, leaf: int, payload: bytes) -> tuple[int, bytes, bytes]:
         # The leaf index is bound in, so a sealed payload cannot be moved to another entry.

@@ -8,7 +8,7 @@ A question is the caller's to answer, so that the clock of the call stands still
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 import anyio
 import msgspec
@@ -36,7 +36,6 @@ from gateway.upstream.message import (
 INVALID_REQUEST = -32600
 _INVALID_PARAMS = -32602
 _INTERNAL_ERROR = -32603
-NOT_OFFERED = "not offered by this client"
 
 Reply = Callable[[bytes], Awaitable[None]]
 """Sends one JSON-RPC response to the server, in the session that asked."""
@@ -97,7 +96,7 @@ class Asks:
         """The member of the response that answers: `"result":...` or `"error":...`, raw."""
         self._asked += 1
         if question.method not in ASKS:
-            return error(METHOD_NOT_FOUND, NOT_OFFERED)
+            return NOT_OFFERED
         if self._asked > MAX_ASKS:
             return error(_INTERNAL_ERROR, f"more than {MAX_ASKS} requests in one call")
         try:
@@ -117,7 +116,21 @@ class Asks:
         modes = declared(self._exchange.call.client.capabilities).get(ASKS[ask.method], ())
         if ask.method == "elicitation/create" and modes and ask.mode not in modes:
             return error(_INVALID_PARAMS, "this client does not support the mode")
-        return error(METHOD_NOT_FOUND, NOT_OFFERED)
+        return NOT_OFFERED
+
+
+def going_on(in_flight: Iterable[Exchange]) -> Exchange | None:
+    """The one call of a session's caller that does not wait for an answer; None if unclear."""
+    here = [held for held in in_flight if held.conversation is not None]
+    found = [held for held in here if held.conversation and not held.conversation.waiting] or here
+    return found[0] if len(found) == 1 else None  # one that waits may ask once more
+
+
+def withdraw(in_flight: Iterable[Exchange], question_id: bytes) -> None:
+    """The server does not want the answer to that question any more, whichever call it was in."""
+    for exchange in in_flight:
+        if exchange.conversation is not None:
+            exchange.conversation.withdrawn(question_id)
 
 
 def response(question_id: bytes, answer: bytes) -> bytes:
@@ -129,6 +142,10 @@ def error(code: int, message: str) -> bytes:
     return b'"error":' + msgspec.json.encode({"code": code, "message": message})
 
 
+NOT_OFFERED = error(METHOD_NOT_FOUND, "not offered by this client")
+NOT_TIED = error(INVALID_REQUEST, "it cannot be said to which call this request belongs")
+
+
 def told(outcome: Outcome) -> bytes:
     """What the server gets to know of what came of its question."""
     if outcome.status is Status.OK:
@@ -136,6 +153,6 @@ def told(outcome: Outcome) -> bytes:
     if outcome.status is Status.RPC_ERROR:
         return b'"error":' + outcome.error
     if outcome.code == refusal.NOT_SUPPORTED_ACROSS_ERAS.id:
-        return error(METHOD_NOT_FOUND, NOT_OFFERED)
+        return NOT_OFFERED
     row = BY_ID.get(outcome.code, refusal.UNANSWERED)
     return error(_INTERNAL_ERROR, f"no answer: {row.id}")

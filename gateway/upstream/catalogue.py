@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic
-from typing import Protocol
 
 import anyio
 from anyio.abc import TaskGroup
@@ -18,11 +17,11 @@ from gateway.domain.model import Call, Outcome, Permit, Principal, Relay, Status
 from gateway.upstream import own
 from gateway.upstream.anybody import as_anybody
 from gateway.upstream.breaker import Breaker, BreakerState
-from gateway.upstream.callers import PerCaller
+from gateway.upstream.callers import Connector, PerCaller
 from gateway.upstream.exchange import Asker, Bounds, Exchange, Interrupted, RelayFailed, TooLarge
 from gateway.upstream.http import HttpConnector
 from gateway.upstream.kept import KeptResults
-from gateway.upstream.listing import Ask, Introduction, Listing, list_all
+from gateway.upstream.listing import Listing, list_all
 from gateway.upstream.message import UpstreamFailed, unreachable
 from gateway.upstream.openapi.connector import OpenApiConnector
 from gateway.upstream.own import own_call
@@ -36,9 +35,7 @@ from gateway.upstream.spec import (
     ServerSpec,
 )
 from gateway.upstream.stdio import StdioConnector
-from gateway.upstream.subscribe import Followings, Share, Told
-
-__all__ = ["Interrupted", "Listing", "ServerHealth", "UpstreamFailed", "Upstreams"]
+from gateway.upstream.subscribe import Followings, Share
 
 # What says something of the upstream's health; a lost credential or a slow caller does not.
 _SICK = frozenset(
@@ -52,28 +49,6 @@ _SICK = frozenset(
 )
 
 
-class Connector(Protocol):
-    """How one upstream is reached. `own` runs as long as the upstream is behind the border."""
-
-    async def own(self) -> None:
-        """Hold what the connector needs until cancelled, then release it, bounded in time."""
-        ...
-
-    async def run(self, exchange: Exchange) -> Outcome:
-        """One call, sent at most once. Raises: UpstreamFailed, TooLarge, RelayFailed."""
-        ...
-
-    async def introduce(self, ask: Ask) -> Introduction:
-        """Who the server says it is. Raises: UpstreamFailed."""
-        ...
-
-    async def follow(self, uri: str, told: Told) -> None:
-        """Hold a subscription to a resource. Raises: as `subscribe.Source`."""
-        ...
-
-    def health(self) -> Mapping[str, int | str]: ...
-
-
 @dataclass(frozen=True, slots=True)
 class ServerHealth:
     """How one upstream is doing, for metrics and for the person on call."""
@@ -81,8 +56,6 @@ class ServerHealth:
     breaker: BreakerState
     in_flight: int
     connector: Mapping[str, int | str]  # connections; or state, restarts, dropped messages
-    last_failure: str = ""  # refusal id
-    last_failure_us: int = 0
     followed: int = 0  # resources that callers follow
     updates_heard: int = 0  # words of the server that one of them has changed
     updates_passed: int = 0  # of these, bursts that were passed on
@@ -98,8 +71,7 @@ class _Lane:
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     released: asyncio.Event = field(default_factory=asyncio.Event)
     in_flight: int = 0
-    last_event: UpstreamFailed | None = None
-    last_failure_us: int = 0
+    last_failure: UpstreamFailed | None = None
 
 
 class Upstreams:
@@ -108,7 +80,6 @@ class Upstreams:
     def __init__(
         self,
         specs: Iterable[ServerSpec],
-        clock: Callable[[], int],
         log: FilteringBoundLogger,
         rights: Callable[[Principal], str] = repr,
     ) -> None:
@@ -116,7 +87,6 @@ class Upstreams:
 
         Raises: fetch.BadTarget: a URL that no connection may ever go to.
         """
-        self._clock = clock
         self._log = log
         self.kept = KeptResults(rights)
         self._listener: Callable[[str], None] = lambda server: None
@@ -210,7 +180,7 @@ class Upstreams:
             return await own.ask(lane.connector.run, call, bounds)
 
         introduction = await lane.connector.introduce(ask)
-        return await list_all(server, introduction, ask)
+        return await list_all(introduction, ask)
 
     def health(self) -> Mapping[str, ServerHealth]:
         now_s = monotonic()
@@ -219,8 +189,6 @@ class Upstreams:
                 lane.breaker.state(now_s),
                 lane.in_flight,
                 lane.connector.health(),
-                lane.last_event.code if lane.last_event else "",
-                lane.last_failure_us,
                 len(lane.followings),
                 lane.followings.heard,
                 lane.followings.passed,
@@ -250,9 +218,8 @@ class Upstreams:
         return exchange.end(Status.UNKNOWN)
 
     def _note(self, lane: _Lane, failure: UpstreamFailed) -> None:
-        known = failure is lane.last_event  # one death fails many calls; it is one failure
-        lane.last_event = failure
-        lane.last_failure_us = self._clock()
+        known = failure is lane.last_failure  # one death fails many calls; it is one failure
+        lane.last_failure = failure
         if known or failure.code not in _SICK:
             lane.breaker.abandoned()
             return

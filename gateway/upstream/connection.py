@@ -236,9 +236,8 @@ class Connection(asyncio.Protocol):
         if carried is not None and self.state is State.BUSY:
             response = self._response
             if self._head_done and response.is_json and not response.framed and exc is None:
-                self._deliver(
-                    MESSAGE, bytes(self._body)
-                )  # HTTP/1.0: the end of the body is the end
+                # HTTP/1.0: the end of the connection is the end.
+                self._deliver(MESSAGE, bytes(self._body))
             carried.fail(died("the connection ended before the answer"))
         self.close()
 

@@ -7,7 +7,7 @@ reads them out with `conclude`, which relays notifications in order and returns 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from time import perf_counter
 from typing import Protocol
 
@@ -57,6 +57,9 @@ class Asker(Protocol):
         Raises: Refused: the caller was not asked; the refusal is in the log.
         """
         ...
+
+
+Run = Callable[["Exchange"], Awaitable[Outcome]]
 
 
 class Conversation(Protocol):

@@ -15,8 +15,8 @@ import msgspec
 from gateway.domain.model import Status
 from gateway.upstream import own
 from gateway.upstream.envelope import legacy_request
-from gateway.upstream.exchange import Bounds, RelayFailed
-from gateway.upstream.listen import LISTEN_S, MAX_BYTES, Run
+from gateway.upstream.exchange import Bounds, RelayFailed, Run
+from gateway.upstream.listen import LISTEN_S, MAX_BYTES
 from gateway.upstream.message import Message, died
 from gateway.upstream.subscribe import Declined, Told
 

@@ -18,7 +18,7 @@ import msgspec
 _ANNOTATION = "x-mcp-header"
 _BY_NAME = frozenset({"tools/call", "prompts/get"})  # which of definitions there are only so many
 # Visible ASCII, spaces only inside: neither CR, LF nor an edge space can get through.
-_PLAIN = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
+FIELD_VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
 _SENTINEL = re.compile(r"=\?base64\?.*\?=")
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 s5.6.2
 _MIRRORED_TYPES = frozenset({"string", "integer", "boolean"})
@@ -36,7 +36,7 @@ Path = tuple[str, ...]
 
 def encode_value(value: str) -> bytes:
     """*value* as a field value that decodes to exactly the same text."""
-    if value == "" or (_PLAIN.fullmatch(value) and not _SENTINEL.fullmatch(value)):
+    if value == "" or (FIELD_VALUE.fullmatch(value) and not _SENTINEL.fullmatch(value)):
         return value.encode("ascii")
     return b"=?base64?" + base64.b64encode(value.encode()) + b"?="
 

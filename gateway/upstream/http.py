@@ -8,17 +8,17 @@ from collections.abc import Callable, Mapping
 import anyio
 from structlog.typing import FilteringBoundLogger
 
-from gateway.domain import refusal
 from gateway.domain.model import Outcome
 from gateway.upstream.changes import Changes
 from gateway.upstream.exchange import Exchange
 from gateway.upstream.listing import Ask, Introduction
-from gateway.upstream.message import UpstreamFailed, unreachable
+from gateway.upstream.message import UpstreamFailed
 from gateway.upstream.negotiate_http import HttpSession, Place, meet
 from gateway.upstream.older import SessionLost
 from gateway.upstream.origin import Origin, Pools
 from gateway.upstream.spec import HttpTransport, Offer, ServerSpec
 from gateway.upstream.subscribe import Told
+from gateway.upstream.waiting import Waiting
 
 CLOSE_S = 2.0
 
@@ -39,16 +39,14 @@ class HttpConnector:
     ) -> None:
         """*offer*: of the one caller this connector is for; None when callers share it."""
         self._spec = spec
-        self._transport = transport
         self._origin = Origin(transport)
         self._log = log
         self._changes = Changes(changed)
         self._offer = offer
         self._pools: Pools | None = None
         self._session: HttpSession | None = None
-        self._has_owner = True  # until it has ended: calls may come before it has begun
-        self._wanted = asyncio.Event()
-        self._waiting: list[asyncio.Future[HttpSession]] = []
+        missing = "the configured credential could not be read" if transport.auth_missing else ""
+        self._waiting = Waiting[HttpSession](missing)
         self._sessions = 0
 
     # -- Connector -----------------------------------------------------------
@@ -57,13 +55,12 @@ class HttpConnector:
         try:
             self._pools = await self._origin.connect()
             while True:
-                await self._wanted.wait()
-                self._wanted.clear()
+                await self._waiting.wanted.wait()
+                self._waiting.wanted.clear()
                 await self._one_session(self._pools)
         finally:
             self._changes.close()
-            self._has_owner = False
-            self._answer_waiting(unreachable("the server was taken away"))
+            self._waiting.end("the server was taken away, or its certificates could not be read")
             if self._pools is not None:
                 self._pools.close()
 
@@ -71,13 +68,13 @@ class HttpConnector:
         """One call. Raises: UpstreamFailed, TooLarge, RelayFailed."""
         session = self._session
         if session is None or session.over.is_set():
-            session = await self._live(exchange.deadline)
+            session = await self._waiting.next(exchange.deadline)
         try:
             return await session.run(exchange)
         except SessionLost:
             exchange.again()
         # Once, and not again: a server that loses every session has no answer.
-        return await (await self._live(exchange.deadline)).run(exchange)
+        return await (await self._waiting.next(exchange.deadline)).run(exchange)
 
     async def introduce(self, ask: Ask) -> Introduction:
         session = self._session
@@ -110,33 +107,8 @@ class HttpConnector:
     # -- waiting for a session -----------------------------------------------
 
     async def _begun(self) -> HttpSession:
-        return await self._live(asyncio.get_running_loop().time() + self._spec.start_timeout_s)
-
-    async def _live(self, deadline: float) -> HttpSession:
-        """The next session; whoever comes first has the owner open it, all share it."""
-        if self._transport.auth_missing:
-            sentence = "the configured credential could not be read"
-            raise UpstreamFailed(refusal.CREDENTIAL_MISSING.id, sentence)
-        if not self._has_owner:
-            raise unreachable("the server was taken away, or its certificates could not be read")
-        turn: asyncio.Future[HttpSession] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
-        self._wanted.set()
-        try:
-            async with asyncio.timeout_at(deadline):
-                return await turn
-        except TimeoutError:
-            raise unreachable("no session was open before the deadline") from None
-
-    def _answer_waiting(self, answer: HttpSession | UpstreamFailed) -> None:
-        waiting, self._waiting = self._waiting, []
-        for turn in waiting:
-            if turn.done():
-                continue
-            if isinstance(answer, UpstreamFailed):
-                turn.set_exception(answer)
-            else:
-                turn.set_result(answer)
+        until_s = asyncio.get_running_loop().time() + self._spec.start_timeout_s
+        return await self._waiting.next(until_s)
 
     # -- the owner task ------------------------------------------------------
 
@@ -146,7 +118,7 @@ class HttpConnector:
         try:
             session = await meet(place)
         except UpstreamFailed as failure:
-            self._answer_waiting(failure)
+            self._waiting.answer(failure)
             return
         self._session = session
         self._sessions += 1
@@ -154,7 +126,7 @@ class HttpConnector:
         self._log.info("upstream_session", server=self._spec.name, version=version)
         if self._sessions > 1:
             self._changes.noticed()  # whoever begins anew may have become another
-        self._answer_waiting(session)
+        self._waiting.answer(session)
         try:
             await session.serve()
         finally:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 import anyio
 
-from gateway.domain.model import Outcome, Status
+from gateway.domain.model import Status
 from gateway.upstream import own
 from gateway.upstream.changes import Changes
-from gateway.upstream.exchange import Bounds, Exchange
+from gateway.upstream.exchange import Bounds, Run
 from gateway.upstream.message import UpstreamFailed
 from gateway.upstream.subscribe import PAUSE_FIRST_S, PAUSE_MAX_S, STEADY_S
 
 LISTEN_S = 3600.0  # then it is opened anew
 MAX_BYTES = 4_194_304  # a thousand words a minute; a server that says more is heard again later
-Run = Callable[[Exchange], Awaitable[Outcome]]
 
 
 class Listener:

@@ -28,7 +28,6 @@ class Introduction:
     version: str  # the protocol revision it is spoken to in
     capabilities: frozenset[str] | None = None  # names; None: it did not say
     instructions: str = ""
-    server: bytes = b""  # raw: name, version, title of the implementation
     announces_changes: bool = False  # it will say when a list has changed
     extensions: frozenset[str] = frozenset()  # of those that are carried, what it advertises
 
@@ -37,7 +36,6 @@ class Introduction:
 class Listing:
     """One complete look at a server. Names are unique per kind among entries without a fault."""
 
-    server: str
     introduction: Introduction
     definitions: tuple[Listed, ...]  # bodies raw, as the server sent them
 
@@ -91,7 +89,7 @@ class _Collection:
             self.found[place] = Listed(entry.kind, entry.name, first.body, fault)
 
 
-async def list_all(server: str, introduction: Introduction, ask: Ask) -> Listing:
+async def list_all(introduction: Introduction, ask: Ask) -> Listing:
     """Every list the server offers. Raises: UpstreamFailed: one of them could not be read whole."""
     collection = _Collection()
     for wanted in _LISTS:
@@ -99,7 +97,7 @@ async def list_all(server: str, introduction: Introduction, ask: Ask) -> Listing
         if offered is None or wanted.capability in offered:
             await _pages(wanted, ask, collection)
     entries = (*collection.found.values(), *collection.nameless)
-    return Listing(server, introduction, entries)
+    return Listing(introduction, entries)
 
 
 async def _pages(wanted: _List, ask: Ask, collection: _Collection) -> None:
@@ -167,8 +165,6 @@ class _Capability(msgspec.Struct):
 class _Discovered(msgspec.Struct):
     capabilities: dict[str, msgspec.Raw] = {}
     instructions: str = ""
-    meta: dict[str, msgspec.Raw] = msgspec.field(name="_meta", default_factory=dict)
-    server: msgspec.Raw = msgspec.field(name="serverInfo", default=msgspec.Raw())
 
 
 def read_introduction(version: str, result: bytes) -> Introduction:
@@ -177,12 +173,10 @@ def read_introduction(version: str, result: bytes) -> Introduction:
         said = msgspec.json.decode(result, type=_Discovered)
     except msgspec.MsgspecError as err:
         raise broken(f"the server introduces itself with something else: {err}") from None
-    server = said.meta.get("io.modelcontextprotocol/serverInfo", said.server)
     return Introduction(
         version,
         frozenset(said.capabilities),
         said.instructions,
-        bytes(server),
         any(_announces(raw) for raw in said.capabilities.values()),
         _extensions(said.capabilities.get("extensions", msgspec.Raw(b"{}"))),
     )

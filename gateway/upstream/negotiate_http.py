@@ -22,8 +22,7 @@ from gateway.domain.model import Outcome, Status
 from gateway.upstream import own
 from gateway.upstream.changes import Changes
 from gateway.upstream.envelope import LEGACY_VERSIONS, notification
-from gateway.upstream.exchange import Bounds, Exchange
-from gateway.upstream.listen import Run
+from gateway.upstream.exchange import Bounds, Exchange, Run
 from gateway.upstream.listing import Ask, Introduction
 from gateway.upstream.message import METHOD_NOT_FOUND, UpstreamFailed, broken, error_code
 from gateway.upstream.modern import ModernSession

@@ -23,13 +23,12 @@ from gateway.domain import refusal
 from gateway.domain.asking import ASKS
 from gateway.domain.model import Call, Outcome
 from gateway.upstream import own
-from gateway.upstream.asks import INVALID_REQUEST, NOT_OFFERED, Asks, error, response
+from gateway.upstream.asks import NOT_OFFERED, NOT_TIED, Asks, going_on, response, withdraw
 from gateway.upstream.envelope import legacy_request, notification
 from gateway.upstream.exchange import Bounds, Exchange
 from gateway.upstream.follow import UPDATED, read_head, subscribe_in, tell_followers
 from gateway.upstream.listing import Ask, Introduction
 from gateway.upstream.message import (
-    METHOD_NOT_FOUND,
     Message,
     UpstreamFailed,
     cancelled_id,
@@ -46,7 +45,6 @@ PING_BYTES = 65_536
 POST_S = 10.0  # for the server to take a message that has no answer
 MAX_UNSENT = 256
 MAX_BAD = 100  # in a row: noise is not a server
-NOT_TIED = "it cannot be said to which call this request belongs"
 # Said about the request itself, which a server may do without having lost anything.
 _ABOUT_THE_REQUEST = frozenset({408, 413, 429})
 # The server may still be at work on it, for nobody.
@@ -258,10 +256,10 @@ class OlderSession:
         self._bad_in_a_row = 0
         if message.method and message.id:
             if not self._settled(message, None):
-                self._deliver(self._going_on(), message, len(text))
+                self._deliver(going_on(self._in_flight.values()), message, len(text))
         elif message.method and message.method != "notifications/progress":
             if not self._noted(message):
-                self._deliver(self._going_on(), message, len(text))
+                self._deliver(going_on(self._in_flight.values()), message, len(text))
         else:
             token = bytes(message.id) or progress_token(message)
             return self._deliver(self._in_flight.get(token), message, len(text))
@@ -302,11 +300,11 @@ class OlderSession:
         if question.method == "ping":
             answer = b'"result":{}'
         elif self._offer is None or question.method not in ASKS:
-            answer = error(METHOD_NOT_FOUND, NOT_OFFERED)
-        elif (exchange or self._going_on()) is None:
-            answer = error(INVALID_REQUEST, NOT_TIED)
+            answer = NOT_OFFERED
+        elif (exchange or going_on(self._in_flight.values())) is None:
+            answer = NOT_TIED
         elif exchange is not None and exchange.conversation is None:
-            answer = error(METHOD_NOT_FOUND, NOT_OFFERED)
+            answer = NOT_OFFERED
         else:
             return False
         self.tell(response(bytes(question.id), answer), exchange.call if exchange else None)
@@ -319,21 +317,12 @@ class OlderSession:
         elif word.method == UPDATED:
             tell_followers(self.followed, read_head(word).uri)
         elif word.method == "notifications/cancelled":
-            for exchange in self._in_flight.values():
-                if exchange.conversation is not None:
-                    exchange.conversation.withdrawn(cancelled_id(word))
+            withdraw(self._in_flight.values(), cancelled_id(word))
         elif word.method == "notifications/message":
             return self._offer is None  # nobody's, where callers share the session
         else:
             return False
         return True
-
-    def _going_on(self) -> Exchange | None:
-        """The one call of the session's caller that does not wait for an answer; None if unclear."""
-        here = [held for held in self._in_flight.values() if held.conversation is not None]
-        going_on = [held for held in here if held.conversation and not held.conversation.waiting]
-        found = going_on or here  # a call that waits may ask once more
-        return found[0] if len(found) == 1 else None
 
     def _deliver(self, exchange: Exchange | None, message: Message, n_bytes: int) -> bool:
         if exchange is None:

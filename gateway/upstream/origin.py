@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from dataclasses import dataclass
 from urllib.parse import urljoin
 
 from gateway.domain.model import Call
 from gateway.upstream.connection import Connection
 from gateway.upstream.fetch import BadTarget, Target, parse_target, tls_context
+from gateway.upstream.headers import FIELD_VALUE
 from gateway.upstream.pool import ConnectionPool
 from gateway.upstream.spec import HttpTransport
 from gateway.upstream.subscribe import MAX_FOLLOWED
 
-_FIELD_VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
 _ACCEPTS = {
     "POST": ("Content-Type: application/json", "Accept: application/json, text/event-stream"),
     "GET": ("Accept: text/event-stream",),
@@ -40,7 +39,7 @@ class Origin:
 
     def __init__(self, transport: HttpTransport) -> None:
         secret = transport.auth_header_value
-        if secret and not _FIELD_VALUE.fullmatch(secret):
+        if secret and not FIELD_VALUE.fullmatch(secret):
             raise BadTarget("the credential has characters that a header cannot carry")
         self._transport = transport
         self._credential = (f"Authorization: {secret}",) if secret else ()

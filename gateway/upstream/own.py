@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 
 import msgspec
@@ -10,7 +10,7 @@ import msgspec
 from gateway.domain import refusal
 from gateway.domain.asking import OWN_CAPABILITIES
 from gateway.domain.model import Act, Call, CallClass, Client, Kind, Outcome, Principal, Relay
-from gateway.upstream.exchange import Bounds, Exchange, TooLarge
+from gateway.upstream.exchange import Bounds, Exchange, Run, TooLarge
 from gateway.upstream.message import UpstreamFailed
 
 MAX_ANSWER_BYTES = 33_554_432
@@ -60,7 +60,7 @@ def own_call(server: str, method: str, params: Mapping[str, bytes], name: str = 
 
 
 async def ask(
-    run: Callable[[Exchange], Awaitable[Outcome]],
+    run: Run,
     call: Call,
     bounds: Bounds,
     relay: Relay = Silent(),  # noqa: B008 - it has no state

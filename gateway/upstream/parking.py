@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from time import perf_counter
 
 import anyio
@@ -22,7 +21,7 @@ import msgspec
 from gateway.domain import refusal
 from gateway.domain.asking import ACROSS_ERAS, ASKS, Ask, problem_of
 from gateway.domain.model import Outcome, Principal, Status
-from gateway.upstream.exchange import Exchange
+from gateway.upstream.exchange import Exchange, Run
 from gateway.upstream.message import UpstreamFailed, decode_members
 
 PARKED_S = 600.0  # as long as a requestState is good
@@ -34,7 +33,6 @@ _STATE, _RESPONSES = "requestState", "inputResponses"
 # What the older era has in an elicitation, and the newest does not.
 _GONE = frozenset({"elicitationId", "task"})
 
-Run = Callable[[Exchange], Awaitable[Outcome]]
 Who = tuple[str, str, tuple[str, ...]]  # tenant, subject, actors
 
 

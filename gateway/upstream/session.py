@@ -16,14 +16,13 @@ import msgspec
 
 from gateway.domain.asking import ASKS
 from gateway.domain.model import Outcome
-from gateway.upstream.asks import INVALID_REQUEST, NOT_OFFERED, Asks, error, response
+from gateway.upstream.asks import NOT_OFFERED, NOT_TIED, Asks, going_on, response, withdraw
 from gateway.upstream.changes import Dam
 from gateway.upstream.child import Child
 from gateway.upstream.envelope import legacy_request, modern_request, notification
 from gateway.upstream.exchange import Exchange, conclude
 from gateway.upstream.follow import ACKNOWLEDGED, UPDATED, read_head, tell_followers
 from gateway.upstream.message import (
-    METHOD_NOT_FOUND,
     Message,
     UpstreamFailed,
     broken,
@@ -38,7 +37,6 @@ from gateway.upstream.subscribe import Told
 
 MAX_BAD_LINES = 100  # in a row: banners and prints are ignored, noise is not a server
 MAX_ABANDONED = 1024
-_NOT_TIED = "it cannot be said to which call this request belongs"
 # The specification forbids cancelling what opens the conversation.
 _NOT_CANCELLED = frozenset({"initialize", "server/discover"})
 
@@ -159,11 +157,11 @@ class Session:
             return
         self._dam.word(asyncio.get_running_loop().time())
         if message.method == "notifications/message":
-            exchange = self._going_on()
+            exchange = going_on(self._in_flight.values())
             if exchange is not None and exchange.count(n_bytes):
                 exchange.deliver(message)
         elif message.method == "notifications/cancelled":
-            self._withdrawn(cancelled_id(message))
+            withdraw(self._in_flight.values(), cancelled_id(message))
         elif message.method.endswith("/list_changed"):
             self._changed()
         elif message.method in (ACKNOWLEDGED, UPDATED):
@@ -184,23 +182,11 @@ class Session:
         if message.method == "ping":
             self._send(response(question_id, b'"result":{}'))
         elif not self._hears_questions or message.method not in ASKS:
-            self._send(response(question_id, error(METHOD_NOT_FOUND, NOT_OFFERED)))
-        elif (exchange := self._going_on()) is None:
-            self._send(response(question_id, error(INVALID_REQUEST, _NOT_TIED)))
+            self._send(response(question_id, NOT_OFFERED))
+        elif (exchange := going_on(self._in_flight.values())) is None:
+            self._send(response(question_id, NOT_TIED))
         elif exchange.count(n_bytes):
             exchange.deliver(message)
-
-    def _going_on(self) -> Exchange | None:
-        """The one call of the session's caller that does not wait for an answer; None if unclear."""
-        here = [held for held in self._in_flight.values() if held.conversation is not None]
-        going_on = [held for held in here if held.conversation and not held.conversation.waiting]
-        found = going_on or here  # a call that waits may ask once more
-        return found[0] if len(found) == 1 else None
-
-    def _withdrawn(self, question_id: bytes) -> None:
-        for exchange in self._in_flight.values():
-            if exchange.conversation is not None:
-                exchange.conversation.withdrawn(question_id)
 
     async def _reply(self, line: bytes) -> None:
         self._send(line)

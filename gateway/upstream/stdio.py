@@ -24,6 +24,7 @@ from gateway.upstream.session import Era, Session
 from gateway.upstream.spec import Offer, ServerSpec, StdioTransport
 from gateway.upstream.stderr import StderrLog
 from gateway.upstream.subscribe import Told
+from gateway.upstream.waiting import Waiting
 
 BACKOFF_FIRST_S = 0.2
 BACKOFF_MAX_S = 30.0
@@ -53,9 +54,8 @@ class StdioConnector:
         self._changes = Changes(changed)
         self._session: Session | None = None
         self._introduction: Introduction | None = None
-        self._has_owner = True  # until it has ended: calls may come before it has begun
-        self._wanted = asyncio.Event()
-        self._waiting: list[asyncio.Future[Session]] = []
+        missing = "a configured credential could not be read" if transport.auth_missing else ""
+        self._waiting = Waiting[Session](missing)
         self._offer = offer
         # What the last child spoke; before the first: what its caller does, if that is settled.
         self._era = Era.LEGACY if offer and offer.is_handshake else None
@@ -71,13 +71,12 @@ class StdioConnector:
     async def own(self) -> None:
         try:
             while True:
-                await self._wanted.wait()
-                self._wanted.clear()
+                await self._waiting.wanted.wait()
+                self._waiting.wanted.clear()
                 await self._one_life()
         finally:
             self._changes.close()
-            self._has_owner = False
-            self._answer_waiting(unreachable("the server was taken away"))
+            self._waiting.end("the server was taken away")
 
     async def run(self, exchange: Exchange) -> Outcome:
         session = self._session
@@ -116,33 +115,10 @@ class StdioConnector:
     # -- waiting for a child -------------------------------------------------
 
     async def _live(self, deadline: float) -> Session:
-        """The next session; whoever comes first has the owner start it, all share it."""
-        loop = asyncio.get_running_loop()
-        if not self._has_owner:
-            raise unreachable("the server was taken away")
-        if self._transport.auth_missing:
-            sentence = "a configured credential could not be read"
-            raise UpstreamFailed(refusal.CREDENTIAL_MISSING.id, sentence)
-        if loop.time() < self._not_before_s:
+        """The next session. Raises: UpstreamFailed."""
+        if asyncio.get_running_loop().time() < self._not_before_s:
             raise self._left_alone()
-        turn: asyncio.Future[Session] = loop.create_future()
-        self._waiting.append(turn)
-        self._wanted.set()
-        try:
-            async with asyncio.timeout_at(deadline):
-                return await turn
-        except TimeoutError:
-            raise unreachable("the server was not up before the deadline") from None
-
-    def _answer_waiting(self, answer: Session | UpstreamFailed) -> None:
-        waiting, self._waiting = self._waiting, []
-        for turn in waiting:
-            if turn.done():
-                continue
-            if isinstance(answer, Session):
-                turn.set_result(answer)
-            else:
-                turn.set_exception(answer)
+        return await self._waiting.next(deadline)
 
     # -- the owner task ------------------------------------------------------
 
@@ -184,7 +160,7 @@ class StdioConnector:
         self._era, self._introduction, self._session = session.era, introduction, session
         self._starts += 1
         self._log.info("upstream_started", server=self._spec.name, version=introduction.version)
-        self._answer_waiting(session)
+        self._waiting.answer(session)
         listens = self._offer is None and introduction.announces_changes  # one session is enough
         if session.era is Era.MODERN and listens:
             call = own_call(self._spec.name, "subscriptions/listen", LISTEN_PARAMS)
@@ -215,7 +191,7 @@ class StdioConnector:
         if failure and failure.code == refusal.UPSTREAM_DIED.id and self._era is None:
             # Some servers of the old era end when their first message is not initialize.
             self._era = Era.LEGACY
-            self._wanted.set()
+            self._waiting.wanted.set()
             self._log.info("upstream_ended_at_probe", server=self._spec.name, why=why)
             return
         served = failure is None and session.answered > 0
@@ -227,10 +203,10 @@ class StdioConnector:
         self._log.warning("upstream_ended", server=self._spec.name, why=why, pause_s=pause_s)
         if failure is not None:
             self._era = None
-            self._answer_waiting(failure)
+            self._waiting.answer(failure)
         elif pause_s:
-            self._wanted.clear()
-            self._answer_waiting(self._left_alone())
+            self._waiting.wanted.clear()
+            self._waiting.answer(self._left_alone())
 
     def _left_alone(self) -> UpstreamFailed:
         return unreachable(f"it ended {self._failures} times in a row and is left alone a while")

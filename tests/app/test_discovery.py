@@ -39,7 +39,7 @@ class Says:
         self.looks += 1
         self.looked.set()
         found = (Listed(Kind.TOOL, name, canonical(tool(name))) for name in self.tools)
-        return Listing(server, Introduction("2026-07-28", None), tuple(found))
+        return Listing(Introduction("2026-07-28", None), tuple(found))
 
 
 @asynccontextmanager

@@ -15,6 +15,7 @@ from gateway.domain.definition import Listed, canonical
 from gateway.domain.model import Approval, Kind
 from gateway.domain.operator import Exit, OperationRefused
 from gateway.store.pins import Pin
+from gateway.store.registry import examine
 from gateway.store.writer import Write
 from gateway.upstream.listing import Introduction, Listing
 from tests.cli.household import Household, tool
@@ -209,8 +210,9 @@ async def test_a_look_that_comes_between_seeing_and_approving_wins(
             await queued.wait()
             body = canonical(tool("add", "adds, and more"))
             entries = (Listed(Kind.TOOL, "add", body),)
-            listing = Listing("shelf", Introduction("2026-07-28", None), entries)
-            changed = house.registry.compare("shelf", listing.definitions)
+            listing = Listing(Introduction("2026-07-28", None), entries)
+            seen = examine(house.registry.terms["shelf"], listing.definitions)
+            changed = house.registry.weigh("shelf", seen).sightings
             house.registry.apply(sighting.pin for sighting in changed)
             with pytest.raises(OperationRefused) as caught:
                 await approving

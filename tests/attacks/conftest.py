@@ -16,7 +16,7 @@ import pytest
 
 from gateway.store import engine
 from gateway.store.writer import unseal
-from tests.journey.process import ROOT, GatewayProcess, customhouse, headers, modern
+from tests.journey.process import ROOT, GatewayProcess, customhouse, headers, modern, write_policy
 
 KEYS = {
     "tester": "chk_tester_0123456789abcdefghijklmnopqrstuvw",
@@ -137,10 +137,7 @@ def start(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
 @pytest.fixture(scope="session")
 def border(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Border]:
     folder = tmp_path_factory.mktemp("attacks")
-    policies = folder / "policies"
-    policies.mkdir()
-    (policies / "model.conf").write_text((ROOT / "policies" / "model.conf").read_text())
-    (policies / "policy.csv").write_text(POLICY)
+    write_policy(folder, POLICY)
     rogue, port = start(folder)
     shifty, shifty_port = start(folder)
     (folder / "customhouse.toml").write_text(

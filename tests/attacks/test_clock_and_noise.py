@@ -10,7 +10,7 @@ import pytest
 from gateway.domain import refusal as no
 from gateway.domain.refusal import Refused
 from tests.attacks.conftest import KEYS, POLICY
-from tests.journey.process import ROOT, gateway, headers, modern
+from tests.journey.process import ROOT, gateway, headers, modern, write_policy
 from tests.store.world import RESULT, World
 
 NOISY = """
@@ -43,10 +43,7 @@ async def test_a_clock_set_back_stops_admission_and_never_the_order_of_the_log(
 
 @pytest.mark.slow
 def test_a_server_that_floods_its_standard_error_works_and_fills_nothing(tmp_path: Path) -> None:
-    policies = tmp_path / "policies"
-    policies.mkdir()
-    (policies / "model.conf").write_text((ROOT / "policies" / "model.conf").read_text())
-    (policies / "policy.csv").write_text(POLICY)
+    write_policy(tmp_path, POLICY)
     config = tmp_path / "customhouse.toml"
     config.write_text(NOISY.format(python=sys.executable, folder=tmp_path, root=ROOT))
     with gateway(config, {"KEY_TESTER": KEYS["tester"], "PATH": os.environ["PATH"]}) as running:

@@ -21,7 +21,7 @@ import pytest
 from gateway.audit import entry as entries
 from gateway.store import engine
 from tests.fakes import eventually
-from tests.journey.process import ROOT, GatewayProcess, customhouse, headers, modern
+from tests.journey.process import ROOT, GatewayProcess, customhouse, headers, modern, write_policy
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -190,10 +190,7 @@ async def within_a_second(is_so: Callable[[], bool]) -> None:
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     folder = tmp_path_factory.mktemp("listeners")
-    (folder / "policies").mkdir()
-    model = (ROOT / "policies" / "model.conf").read_text()
-    (folder / "policies" / "model.conf").write_text(model)
-    (folder / "policies" / "policy.csv").write_text(POLICY + SUBSCRIBE)
+    write_policy(folder, POLICY + SUBSCRIBE)
     config, watched = folder / "customhouse.toml", ROOT / "tests" / "servers" / "watched.py"
     config.write_text(CONFIG.format(python=sys.executable, watched=watched))
     environ = {f"KEY_{name.upper()}": key for name, key in KEYS.items()}

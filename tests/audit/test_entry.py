@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from gateway.audit import grammar
 from gateway.audit.entry import (
-    MAX_BODY_BYTES,
     BadEntry,
     Change,
     Close,
@@ -22,8 +21,9 @@ from gateway.audit.entry import (
     Refused,
     decode,
     encode,
-    leaf_hash,
 )
+from gateway.audit.grammar import MAX_BODY_BYTES
+from gateway.audit.merkle import leaf_hash
 from tests.audit.samples import ANY_ENTRY, AT_US, SAMPLES
 
 GOLDEN: dict[str, dict[str, str]] = json.loads(

@@ -12,16 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.audit.merkle import (
-    EMPTY_ROOT,
     BadFrontier,
     Frontier,
-    consistency_proof,
-    consistency_ranges,
-    inclusion_proof,
     inclusion_ranges,
     leaf_hash,
     tree_hash,
-    verify_consistency,
     verify_inclusion,
 )
 
@@ -46,6 +41,10 @@ def naive_root(leaves: list[bytes]) -> bytes:
     return sha256(b"\x01" + naive_root(leaves[:split]) + naive_root(leaves[split:])).digest()
 
 
+def inclusion_proof(leaves: list[bytes], index: int, size: int) -> list[bytes]:
+    return [tree_hash(leaves[low:high]) for low, high in inclusion_ranges(index, size)]
+
+
 ROOTS = [naive_root(LEAVES[:size]) for size in range(MANY + 1)]
 
 
@@ -61,15 +60,6 @@ def test_published_inclusion_proofs_are_made_and_accepted(vector: dict[str, Any]
     assert [node.hex() for node in proof] == vector["proof"]
     root = bytes.fromhex(VECTORS["roots"][size])
     assert verify_inclusion(PUBLISHED[index], index, size, proof, root)
-
-
-@pytest.mark.parametrize("vector", VECTORS["consistency"])
-def test_published_consistency_proofs_are_made_and_accepted(vector: dict[str, Any]) -> None:
-    old_size, size = vector["old_size"], vector["size"]
-    proof = consistency_proof(PUBLISHED, old_size, size)
-    assert [node.hex() for node in proof] == vector["proof"]
-    old_root, root = (bytes.fromhex(VECTORS["roots"][n]) for n in (old_size, size))
-    assert verify_consistency(old_size, size, proof, old_root, root)
 
 
 def test_a_growing_frontier_has_the_root_of_every_tree_on_its_way() -> None:
@@ -134,37 +124,13 @@ def test_every_leaf_of_every_tree_is_proved_and_nothing_else_passes_for_it() -> 
                 assert not verify_inclusion(leaf, (index + 1) % size, size, proof, root)
 
 
-def test_every_pair_of_trees_is_proved_consistent_and_no_other_root_passes() -> None:
-    for size in range(1, MANY + 1):
-        for old_size in range(1, size + 1):
-            proof = consistency_proof(LEAVES, old_size, size)
-            old_root, root = ROOTS[old_size], ROOTS[size]
-            assert verify_consistency(old_size, size, proof, old_root, root)
-            assert not verify_consistency(old_size, size, proof, OTHER, root)
-            assert not verify_consistency(old_size, size, proof, old_root, OTHER)
-            assert not verify_consistency(old_size, size, [*proof, OTHER], old_root, root)
-            if proof:
-                assert not verify_consistency(old_size, size, proof[:-1], old_root, root)
-                assert not verify_consistency(old_size, size, proof[1:], old_root, root)
-
-
 @given(st.data())
 def test_a_proof_with_one_node_replaced_proves_nothing(data: st.DataObject) -> None:
     size = data.draw(st.integers(2, MANY))
     index = data.draw(st.integers(0, size - 1))
-    old_size = data.draw(st.integers(1, size - 1))
     included = inclusion_proof(LEAVES, index, size)
     included[data.draw(st.integers(0, len(included) - 1))] = OTHER
     assert not verify_inclusion(LEAVES[index], index, size, included, ROOTS[size])
-    grown = consistency_proof(LEAVES, old_size, size)
-    grown[data.draw(st.integers(0, len(grown) - 1))] = OTHER
-    assert not verify_consistency(old_size, size, grown, ROOTS[old_size], ROOTS[size])
-
-
-def test_everything_grew_from_the_empty_tree_without_a_proof() -> None:
-    assert verify_consistency(0, 5, [], EMPTY_ROOT, ROOTS[5])
-    assert not verify_consistency(0, 5, [OTHER], EMPTY_ROOT, ROOTS[5])
-    assert not verify_consistency(0, 5, [], OTHER, ROOTS[5])
 
 
 @pytest.mark.parametrize(("index", "size"), [(-1, 5), (5, 5), (1, 1), (0, 0)])
@@ -172,17 +138,6 @@ def test_a_leaf_outside_the_tree_has_no_proof(index: int, size: int) -> None:
     assert not verify_inclusion(LEAVES[0], index, size, [], LEAVES[0])
     with pytest.raises(ValueError, match="no leaf"):
         inclusion_ranges(index, size)
-
-
-@pytest.mark.parametrize(("old_size", "size"), [(-1, 5), (6, 5)])
-def test_a_tree_does_not_shrink_consistently(old_size: int, size: int) -> None:
-    assert not verify_consistency(old_size, size, [], ROOTS[5], ROOTS[5])
-
-
-@pytest.mark.parametrize(("old_size", "size"), [(-1, 5), (0, 5), (6, 5)])
-def test_no_consistency_is_to_be_proved_from_nothing_or_from_more(old_size: int, size: int) -> None:
-    with pytest.raises(ValueError, match="no consistency proof"):
-        consistency_ranges(old_size, size)
 
 
 def test_a_leaf_that_looks_like_a_node_is_no_node() -> None:

@@ -23,7 +23,15 @@ from mcp.client.subscriptions import ResourceUpdated
 from gateway.audit import entry as entries
 from gateway.store import engine
 from tests.fakes import eventually
-from tests.journey.process import KEY, ROOT, GatewayProcess, customhouse, gateway, modern
+from tests.journey.process import (
+    KEY,
+    ROOT,
+    GatewayProcess,
+    customhouse,
+    gateway,
+    modern,
+    write_policy,
+)
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -59,10 +67,7 @@ p, caller, default, resource/*, subscribe, -, allow
 
 
 def settings(folder: Path, port: int, text: str = CONFIG) -> Path:
-    (folder / "policies").mkdir()
-    model = (ROOT / "policies" / "model.conf").read_text()
-    (folder / "policies" / "model.conf").write_text(model)
-    (folder / "policies" / "policy.csv").write_text(POLICY)
+    write_policy(folder, POLICY)
     config = folder / "customhouse.toml"
     config.write_text(text.format(python=sys.executable, root=ROOT, port=port))
     return config

@@ -48,10 +48,8 @@ def test_the_example_of_the_readme_says_what_it_seems_to_say(folder: Path) -> No
     assert (docs.url, docs.auth, docs.approve) == (
         "http://127.0.0.1:9000/mcp", "env:DOCS_TOKEN", Approve.ASK,
     )  # fmt: skip
-    assert docs.takes("get_page")
-    assert not docs.takes("delete_page")
-    assert docs.tags_of("get_page") == {"file_read"}
-    assert docs.tags_of("search_page") == frozenset()
+    assert docs.tools == ("get_*", "search_*")
+    assert docs.tags == (("get_*", ("file_read",)),)
     assert docs.limits == Limits(Rate(10, 1_000_000), {("calls", "day"): 5_000})
     assert config.agents["report-bot"] == Agent(
         tenant="default",

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from gateway.domain.arguments import BadSchema, compile_schema
+from gateway.domain.arguments import compile_schema
+from gateway.domain.schema import BadSchema
 
 BOUND_S = 5.0  # of processor time, for what needs tenths of a second
 SECRET = "hunter2-\u00e9-secret"

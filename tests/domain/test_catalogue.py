@@ -21,7 +21,7 @@ def define(
 
 def catalogue(*definitions: Definition, suspended: str = "") -> Catalogue:
     servers = {
-        name: ServerView(name, name, suspended=name == suspended)
+        name: ServerView(suspended=name == suspended)
         for name in sorted({d.server for d in definitions})
     }
     return Catalogue(1, definitions, servers)

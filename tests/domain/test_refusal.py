@@ -70,8 +70,8 @@ def test_a_hidden_row_is_equal_on_the_wire_even_when_nobody_asks_for_its_shown_o
     row: Refusal,
 ) -> None:
     known = refusal.UNKNOWN_OBJECT
-    assert (row.http_status, row.code, row.retryable, row.sentence, row.fix) == (
-        (known.http_status, known.code, known.retryable, known.sentence, known.fix)
+    assert (row.http_status, row.code, row.sentence, row.fix) == (
+        (known.http_status, known.code, known.sentence, known.fix)
     )
 
 

@@ -34,7 +34,7 @@ def catalogue(definitions: Iterable[Definition], version: int = 1) -> Catalogue:
     listed = tuple(definitions)
     greetings = {d.server: d for d in listed if d.kind is Kind.SERVER}
     servers = {
-        name: ServerView(name, name, instructions=greetings.get(name))
+        name: ServerView(instructions=greetings.get(name))
         for name in sorted({d.server for d in listed})
     }
     return Catalogue(version, tuple(d for d in listed if d.kind is not Kind.SERVER), servers)

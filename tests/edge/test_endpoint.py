@@ -31,10 +31,7 @@ pytestmark = pytest.mark.anyio
 async def test_a_path_is_an_endpoint(path: str, endpoint: Endpoint) -> None:
     assert endpoint_of(path) == endpoint
     assert endpoint.path == path
-    assert (endpoint.server, endpoint.toolset) == (
-        endpoint.name if endpoint.span is Span.SERVER else "",
-        endpoint.name if endpoint.span is Span.TOOLSET else "",
-    )
+    assert endpoint.server == (endpoint.name if endpoint.span is Span.SERVER else "")
 
 
 @given(st.text(st.sampled_from("/mcpstoken.\n%é"), max_size=16))

@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 
 from tests.journey.issuing import Issuer, issuers, new_key
-from tests.journey.process import ROOT, GatewayProcess, customhouse, headers, modern
+from tests.journey.process import ROOT, GatewayProcess, customhouse, headers, modern, write_policy
 
 AGENT_KEY = "chk_agent_0123456789abcdefghijklmnopqrstuvwxy"
 BORDER = "api://border"  # the audience of the issuer partner
@@ -97,10 +97,7 @@ class Guarded:
 
 @contextmanager
 def guarded(folder: Path, config: str = CONFIG, policy: str = POLICY) -> Iterator[Guarded]:
-    policies = folder / "policies"
-    policies.mkdir()
-    (policies / "model.conf").write_text((ROOT / "policies" / "model.conf").read_text())
-    (policies / "policy.csv").write_text(policy)
+    write_policy(folder, policy)
     with issuers(folder / "issuers") as base:
         clients = {"robot": {"secret": "r0b0t", "scopes": ["tools.read", "tools.write"]}}
         made = {

@@ -26,6 +26,14 @@ STOP_S = 40.0
 _ids = itertools.count(1)
 
 
+def write_policy(folder: Path, rules: str) -> None:
+    """The folder `policies` in *folder*, with the model that there is."""
+    policies = folder / "policies"
+    policies.mkdir()
+    (policies / "model.conf").write_text((ROOT / "policies" / "model.conf").read_text())
+    (policies / "policy.csv").write_text(rules)
+
+
 @dataclass
 class GatewayProcess:
     """`customhouse serve`, started with *config*; its log lines are kept for assertions."""

@@ -24,7 +24,7 @@ from pydantic import FileUrl
 from gateway.audit import entry
 from gateway.domain.asking import APPS
 from gateway.store import engine
-from tests.journey.process import KEY, ROOT, GatewayProcess, customhouse
+from tests.journey.process import KEY, ROOT, GatewayProcess, customhouse, write_policy
 from tests.servers import clock
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
@@ -66,10 +66,7 @@ p, reader, default, resource/clock/*, read, -, allow
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
     folder = tmp_path_factory.mktemp("asks")
-    (folder / "policies").mkdir()
-    model = (ROOT / "policies" / "model.conf").read_text()
-    (folder / "policies" / "model.conf").write_text(model)
-    (folder / "policies" / "policy.csv").write_text(POLICY)
+    write_policy(folder, POLICY)
     config = folder / "customhouse.toml"
     config.write_text(CONFIG.format(python=sys.executable, root=ROOT))
     process = GatewayProcess(config, {"OTHER_KEY": OTHER_KEY}).start()

@@ -15,7 +15,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 from gateway.cli.reach import ask
 from gateway.edge.admin import SOCKET
-from tests.journey.process import KEY, ROOT, GatewayProcess, customhouse, gateway
+from tests.journey.process import KEY, ROOT, GatewayProcess, customhouse, gateway, write_policy
 from tests.servers.pets import KEY as PETS_KEY
 from tests.servers.pets import Pets, serving
 
@@ -38,10 +38,7 @@ def pets() -> Iterator[Pets]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("house")
-    policies = folder / "policies"
-    policies.mkdir()
-    (policies / "model.conf").write_text((ROOT / "policies" / "model.conf").read_text())
-    (policies / "policy.csv").write_text("p, caller, default, tool/*, call, -, allow\n")
+    write_policy(folder, "p, caller, default, tool/*, call, -, allow\n")
     (folder / "customhouse.toml").write_text(CONFIG)
     return folder
 

@@ -18,7 +18,7 @@ from gateway.domain.budget import Purses
 from gateway.store import engine
 from gateway.store.counters import fold, rebuild_purses, stored_entries
 from gateway.store.writer import unseal
-from tests.journey.process import ROOT, GatewayProcess, call_tool, customhouse
+from tests.journey.process import ROOT, GatewayProcess, call_tool, customhouse, write_policy
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -52,10 +52,7 @@ class Tally:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    policies = tmp_path / "policies"
-    policies.mkdir()
-    (policies / "model.conf").write_text((ROOT / "policies" / "model.conf").read_text())
-    (policies / "policy.csv").write_text(POLICY)
+    write_policy(tmp_path, POLICY)
     return tmp_path
 
 

@@ -18,7 +18,7 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import TextContent
 
-from tests.journey.process import KEY, ROOT, GatewayProcess, customhouse, gateway
+from tests.journey.process import KEY, ROOT, GatewayProcess, customhouse, gateway, write_policy
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -50,10 +50,7 @@ class Stand:
 @pytest.fixture(scope="module")
 def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
     folder = tmp_path_factory.mktemp("house")
-    policies = folder / "policies"
-    policies.mkdir()
-    (policies / "model.conf").write_text((ROOT / "policies" / "model.conf").read_text())
-    (policies / "policy.csv").write_text(POLICY)
+    write_policy(folder, POLICY)
     config = folder / "customhouse.toml"
     with ExitStack() as stack:
         urls = {kind: stack.enter_context(_server(kind)) for kind in KINDS}

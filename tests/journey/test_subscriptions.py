@@ -23,7 +23,7 @@ from mcp.client.subscriptions import ResourceUpdated, Subscription, ToolsListCha
 from gateway.audit import entry as entries
 from gateway.store import engine
 from tests.fakes import eventually
-from tests.journey.process import KEY, ROOT, GatewayProcess, customhouse
+from tests.journey.process import KEY, ROOT, GatewayProcess, customhouse, write_policy
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -75,10 +75,7 @@ class House:
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     folder = tmp_path_factory.mktemp("subscriptions")
-    (folder / "policies").mkdir()
-    model = (ROOT / "policies" / "model.conf").read_text()
-    (folder / "policies" / "model.conf").write_text(model)
-    (folder / "policies" / "policy.csv").write_text(POLICY)
+    write_policy(folder, POLICY)
     command = [sys.executable, "-m", "tests.servers.bulletin"]
     bulletin = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert bulletin.stdout is not None

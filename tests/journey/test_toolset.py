@@ -13,7 +13,7 @@ import pytest
 from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 
-from tests.journey.process import KEY, ROOT, GatewayProcess, customhouse, gateway
+from tests.journey.process import KEY, ROOT, GatewayProcess, customhouse, gateway, write_policy
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -47,10 +47,7 @@ p, clerk, default, tool/pipe/*, call, -, allow
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
     folder = tmp_path_factory.mktemp("house")
-    policies = folder / "policies"
-    policies.mkdir()
-    (policies / "model.conf").write_text((ROOT / "policies" / "model.conf").read_text())
-    (policies / "policy.csv").write_text(POLICY)
+    write_policy(folder, POLICY)
     config = folder / "customhouse.toml"
     config.write_text(CONFIG.format(root=ROOT, python=sys.executable, folder=folder))
     with gateway(config) as process:

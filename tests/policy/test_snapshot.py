@@ -346,11 +346,11 @@ def test_a_swap_changes_the_next_decision_and_gives_back_the_old_policy() -> Non
     policies = Policies(first, lambda: NOON_US)
     call, definition = call_of("bot", "tool/s/t"), defined("tool/s/t")
     assert policies.decide(call).policy_version == first.version
-    assert policies.visible(call.principal, (definition,)) == (definition,)
-    assert policies.swap(second) is first
+    assert policies.current.visible(call.principal, (definition,)) == (definition,)
+    policies.swap(second)
     assert policies.current is second
     assert policies.decide(call) == Decision(DENY, second.version)
-    assert policies.visible(call.principal, (definition,)) == ()
+    assert policies.current.visible(call.principal, (definition,)) == ()
 
 
 def test_the_policy_in_force_asks_the_clock_for_each_decision() -> None:

@@ -22,7 +22,7 @@ async def main() -> None:
     log = structlog.wrap_logger(
         structlog.PrintLogger(sys.stderr), wrapper_class=structlog.make_filtering_bound_logger(40)
     )
-    upstreams = Upstreams([ServerSpec("fake", transport)], lambda: 0, log)
+    upstreams = Upstreams([ServerSpec("fake", transport)], log)
     await upstreams.start()
     outcome = await upstreams.invoke(make_permit(make_call(name="descendants")), Collected())
     sys.stdout.write(json.loads(outcome.result)["content"][0]["text"] + "\n")

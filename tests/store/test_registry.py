@@ -29,7 +29,7 @@ def behind(servers: dict[str, Terms]) -> Registry:
 
 
 def look(house: Registry, *tools: Listed, server: str = "desk") -> list[Sighting]:
-    sightings = house.compare(server, tools)
+    sightings = house.weigh(server, examine(house.terms[server], tools)).sightings
     house.apply(sighting.pin for sighting in sightings)
     return sightings
 

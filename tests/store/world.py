@@ -122,7 +122,7 @@ class World:
         self.vkey = signer.vkey
         self.writer = Writer(self.path, signer, b"\x01" * 32)
         log = Log(self.writer, pseudonyms, self.clock)
-        catalogue = Catalogue(1, self.definitions, {"desk": ServerView("desk", "desk")})
+        catalogue = Catalogue(1, self.definitions, {"desk": ServerView()})
         self.ledger = Ledger(
             log=log,
             counters=Counters(),

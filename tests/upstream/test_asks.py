@@ -16,7 +16,7 @@ from gateway.domain.asking import KINDS, Ask
 from gateway.domain.model import Outcome, Status
 from gateway.domain.refusal import Refused
 from gateway.upstream import callers, parking
-from gateway.upstream.catalogue import Interrupted
+from gateway.upstream.exchange import Interrupted
 from tests.fakes import Collected, border, eventually, gone
 from tests.upstream.asking import (
     BOB,

@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from gateway.domain.model import Client, Status
-from gateway.upstream.catalogue import Interrupted
+from gateway.upstream.exchange import Interrupted
 from gateway.upstream.fetch import parse_target
 from gateway.upstream.pool import ConnectionPool
 from gateway.upstream.spec import HttpTransport, ServerSpec

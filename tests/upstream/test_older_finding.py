@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from gateway.domain.model import Status
-from gateway.upstream.catalogue import UpstreamFailed
+from gateway.upstream.message import UpstreamFailed
 from tests.fakes import Asked, border, http_response, http_spec
 from tests.upstream.older_fakes import FakeOlder, error, forever, says
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from gateway.domain.model import Call, Outcome, Status
-from gateway.upstream.catalogue import UpstreamFailed
 from gateway.upstream.fetch import BadTarget
+from gateway.upstream.message import UpstreamFailed
 from gateway.upstream.spec import HttpTransport, OpenApiTransport, ServerSpec
 from tests.fakes import Border, border, make_call, make_definition
 from tests.servers.pets import KEY, Pets, document, serving

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from gateway.domain.model import Status
-from gateway.upstream.catalogue import UpstreamFailed
+from gateway.upstream.message import UpstreamFailed
 from tests.fakes import (
     Asked,
     Border,

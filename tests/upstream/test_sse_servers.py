@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from gateway.domain.model import Status
-from gateway.upstream.catalogue import Interrupted
+from gateway.upstream.exchange import Interrupted
 from tests.fakes import Collected, border, eventually, http_spec, make_call
 from tests.upstream.older_servers import sse_server
 

@@ -11,7 +11,8 @@ import anyio
 import pytest
 
 from gateway.domain.model import Call, Outcome, Status
-from gateway.upstream.catalogue import Interrupted, UpstreamFailed
+from gateway.upstream.exchange import Interrupted
+from gateway.upstream.message import UpstreamFailed
 from gateway.upstream.spec import ServerSpec, StdioTransport
 from tests.fakes import Border, Collected, border, eventually, gone, make_call
 

@@ -14,7 +14,7 @@ import anyio
 import pytest
 
 from gateway.domain.model import Act, Call, Kind, Outcome, Status
-from gateway.upstream.catalogue import Interrupted
+from gateway.upstream.exchange import Interrupted
 from gateway.upstream.spec import ServerSpec, StdioTransport
 from tests.fakes import (
     Asked,

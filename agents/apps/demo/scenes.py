@@ -20,7 +20,6 @@ from agents.client import connect
 WAY_TOO_MANY = 60
 ROUNDING_S = 0.05
 QUARTER = 250_000
-SIGHT_S = 10.0
 
 READS = frozenset({"git_git_status", "git_git_log", "git_git_show", "git_git_diff",
                    "git_git_diff_staged", "git_git_diff_unstaged"})  # fmt: skip

@@ -17,9 +17,10 @@ from gateway.app.operations.entering import (
     unknown,
 )
 from gateway.app.operations.places import object_of, place_from
-from gateway.domain.arguments import BadSchema, compile_schema
+from gateway.domain.arguments import compile_schema
 from gateway.domain.model import Approval, Kind
 from gateway.domain.operator import Exit, OperationRefused, usage
+from gateway.domain.schema import BadSchema
 from gateway.store.pins import Pin, Place, pin_effect
 from gateway.store.registry import Registry
 

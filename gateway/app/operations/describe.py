@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from gateway.audit import entry as entries
 from gateway.domain.model import Amounts
+from gateway.domain.window import when
 
 Name = Callable[[str], str]  # pseudonym -> name
 Row = dict[str, Any]
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 IN_FLIGHT = "in_flight"
 REFUSED = "refused"
 
@@ -35,12 +34,6 @@ def describe(entry: entries.Entry, name: Name, outcome: entries.Outcome | None =
     else:
         row |= _other(entry, name)
     return {key: value for key, value in row.items() if value not in ("", None, (), {}, [])}
-
-
-def when(at_us: int) -> str:
-    """2026-11-22T23:24:05.123456Z"""
-    moment = _EPOCH + timedelta(microseconds=at_us)
-    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _other(entry: entries.Entry, name: Name) -> Row:

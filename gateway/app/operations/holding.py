@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gateway.app.course import APPROVE, NotStored, Standing, standing, stored
-from gateway.app.operations.describe import when
 from gateway.app.operations.diagnosis import Check, Patient, ok, problem, warning
 from gateway.app.operations.proposing import can_wait
 from gateway.app.operations.reading import read_house
+from gateway.domain.window import when
 from gateway.policy.finding import PolicyInvalid
 from gateway.policy.load import tested
 from gateway.policy.snapshot import builtin_deny_all

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from gateway.app.artifact import artifact_digest, artifact_shown
-from gateway.app.operations.describe import when
 from gateway.app.operations.places import object_of
 from gateway.app.operations.reading import Reading
 from gateway.audit import entry as entries
 from gateway.domain.lock import Lock, Locked, LockedServer
+from gateway.domain.window import when
 from gateway.store.trail import Slice, Trail, opened
 
 _APPROVED, _SEEN, _SEEN_MANY = "tool.approve", "definition.seen", "definition.many"

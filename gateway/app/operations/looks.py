@@ -21,6 +21,7 @@ from gateway.app.operations import asking, proposing, reading, showing
 from gateway.app.operations.budgets import Account, account_rows, accounts
 from gateway.app.operations.entering import unknown
 from gateway.app.operations.glances import call, checkpoint, entries_page, findings, payloads, proof
+from gateway.app.operations.places import object_of
 from gateway.app.operations.query import moment
 from gateway.app.operations.rights import right_of
 from gateway.domain.operator import usage
@@ -84,21 +85,22 @@ async def servers(house: House, errand: Errand) -> Found:
 
 
 async def server(house: House, errand: Errand) -> Found:
-    here, failures = _picture(house), dict(house.discovery.failures)
-    row = await asyncio.to_thread(showing.server_row, here, errand.args["name"])
-    return Found(row | _state(row, failures))
+    row = await asyncio.to_thread(showing.server_row, _picture(house), errand.args["name"])
+    return Found(row | _state(house, row))
 
 
 async def definitions(house: House, errand: Errand) -> Found:
     here, approval = _picture(house), errand.args.get("approval")
     rows = await asyncio.to_thread(showing.definition_rows, here, errand.args.get("server"))
-    return _page([row for row in rows if approval in (None, row["approval"])], errand, "object")
+    asked = [row for row in rows if approval in (None, row["approval"])]
+    return _page(_with_lock(house, asked), errand, "object")
 
 
 async def definition(house: House, errand: Errand) -> Found:
     here = _picture(house)
     pin = showing.find_pin(here, errand.args["object"])
-    return Found(await asyncio.to_thread(showing.definition_shown, here, pin))
+    (row,) = _with_lock(house, [await asyncio.to_thread(showing.definition_shown, here, pin)])
+    return Found(row)
 
 
 async def agents(house: House, errand: Errand) -> Found:
@@ -247,15 +249,19 @@ def _picture(house: House) -> reading.Reading:
 
 
 async def _server_rows(house: House) -> list[Row]:
-    here, failures = _picture(house), dict(house.discovery.failures)
-    rows = await asyncio.to_thread(showing.server_rows, here)
-    return [row | _state(row, failures) for row in rows]
+    rows = await asyncio.to_thread(showing.server_rows, _picture(house))
+    return [row | _state(house, row) for row in rows]
 
 
-def _state(row: Row, failures: Mapping[str, Any]) -> Row:
-    failure = str(failures.get(row["name"], ""))
-    state = "unreachable" if failure else "serving"
-    return {"state": "suspended" if row["suspended"] else state, "failure": failure}
+def _state(house: House, row: Row) -> Row:
+    name, only = row["name"], house.registry.only
+    in_lock = only is None or any(server == name for server, _, _ in only)
+    return showing.server_state(row, str(house.discovery.failures.get(name, "")), in_lock=in_lock)
+
+
+def _with_lock(house: House, rows: Iterable[Row]) -> list[Row]:
+    unlocked = {object_of(place): why for place, why in house.registry.unlocked()}
+    return [row | {"not_in_lock": unlocked.get(row["object"], "")} for row in rows]
 
 
 def _page(rows: Iterable[Row], errand: Errand, key: str) -> Found:

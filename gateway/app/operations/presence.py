@@ -10,6 +10,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 
 from gateway.config import Config, ConfigError, Server, resolve
+from gateway.config.secrets import is_reference
 
 _PACKAGES = Path(__file__).resolve().parents[3]  # a child finds what is beside the gateway itself
 
@@ -37,12 +38,17 @@ def missing_program(server: Server) -> str | None:
 def unresolved(config: Config, environ: Mapping[str, str]) -> Iterator[dict[str, str]]:
     """What, why and fix for each secret of a server that its reference does not lead to."""
     for name, server in config.servers.items():
-        references = [v for v in server.env.values() if v.startswith(("env:", "file:"))]
-        for reference in filter(None, (server.auth, *references)):
-            try:
-                resolve(reference, environ)
-            except ConfigError as err:
-                yield {"what": f"server {name}: {err.what}", "why": err.why, "fix": err.fix}
+        for err in secrets_lost(server, environ):
+            yield {"what": f"server {name}: {err.what}", "why": err.why, "fix": err.fix}
+
+
+def secrets_lost(server: Server, environ: Mapping[str, str]) -> Iterator[ConfigError]:
+    """Why, for each reference of *server* that does not lead to a secret."""
+    for reference in filter(is_reference, (server.auth, *server.env.values())):
+        try:
+            resolve(reference, environ)
+        except ConfigError as err:
+            yield err
 
 
 def strays(config: Config, servers: Collection[str]) -> Iterator[str]:

@@ -14,10 +14,10 @@ from typing import Any
 from gateway.app.course import APPROVE, BACK_TO, NotStored, Step, stored
 from gateway.app.house import House, policy_effect
 from gateway.app.operations.args import Args
-from gateway.app.operations.describe import when
 from gateway.app.operations.entering import Change, conflict, enter, unknown
 from gateway.app.operations.persons import are_two, is_person, person
 from gateway.domain.operator import Exit, OperationRefused
+from gateway.domain.window import when
 from gateway.policy.compare import changed_lines
 from gateway.policy.files import Binding, PolicySource, differing
 from gateway.policy.load import Loaded, tested

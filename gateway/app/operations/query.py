@@ -16,6 +16,7 @@ from difflib import get_close_matches
 from typing import Final
 
 from gateway.domain.operator import OperationRefused, usage
+from gateway.domain.window import us_of
 
 # Qualifier -> what it is held against in a described entry.
 FIELDS: Final[Mapping[str, str]] = {
@@ -43,7 +44,6 @@ FIELDS: Final[Mapping[str, str]] = {
 TIMES: Final = ("since", "until")
 _AGO = re.compile(r"([0-9]{1,6})(s|m|h|d|w)")
 _UNITS_S: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ANY = "*"
 _FIX = "for example: agent:report-bot code:rate_limited since:2026-11-22"
 
@@ -116,7 +116,7 @@ def moment(text: str, now_us: int) -> tuple[int, int]:
             "say 2026-11-22, 2026-11-22T10:30Z (UTC unless it says otherwise), or 90m, 24h, 7d",
         ) from None
     at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    first_us = (at - _EPOCH) // timedelta(microseconds=1)
+    first_us = us_of(at)
     day = timedelta(days=1) // timedelta(microseconds=1)
     return first_us, first_us + (day if len(text) == len("2026-11-22") else 1)
 

@@ -18,7 +18,7 @@ from gateway.audit.pairing import ORIGIN_PREFIX
 from gateway.config import Config
 from gateway.domain.meter import ESTIMATOR
 from gateway.domain.operator import Exit, OperationRefused
-from gateway.store import engine, keyring, keys, reopening
+from gateway.store import engine, keys, reopening
 from gateway.store.backing import NotBacked
 from gateway.store.changes import put_change
 from gateway.store.counters import CountersDamaged
@@ -104,8 +104,8 @@ def _loss(config: Config) -> tuple[str, Lost | None]:
 
 
 def _why_closed(config: Config) -> str:
-    if config.keys_dir.is_dir() and config.keys_dir.stat().st_mode & 0o077:
-        raise KeysMissing(f"{config.keys_dir} can be read by others: chmod 700 {config.keys_dir}")
+    if config.keys_dir.is_dir():
+        keys.refuse_readable(config.keys_dir)
     try:
         open_books(config)
     except _LOSSES as err:
@@ -122,8 +122,8 @@ def _own_vkeys(config: Config) -> list[Vkey]:
     """The key that is there, under the names of the logs that are spoken of."""
     try:
         pem = (config.keys_dir / keys.LOG_KEY).read_bytes()
-        public = keyring.signing_key(pem).public_key().public_bytes_raw()
-    except (FileNotFoundError, keyring.KeyDamaged):
+        public = keys.signing_key(pem).public_key().public_bytes_raw()
+    except (FileNotFoundError, keys.KeyDamaged):
         return []
     return [Vkey(one, public) for one in reopening.origins(config.data_dir, config.keys_dir)]
 
@@ -178,6 +178,6 @@ def _is_key(path: Path) -> bool:
     if path.name != keys.LOG_KEY:
         return len(content) == keys.SECRET_BYTES
     try:
-        return bool(keyring.signing_key(content))
-    except keyring.KeyDamaged:
+        return bool(keys.signing_key(content))
+    except keys.KeyDamaged:
         return False

@@ -61,7 +61,7 @@ Ids = tuple[str, str]  # of the new key, of the old one
 
 def _put_log(house: House, who: Who, ids: Ids, content: bytes) -> asyncio.Future[None]:
     """In one step: what both keys sign names the leaf that the entry will have."""
-    key, old = keyring.signing_key(content), house.signer.vkey
+    key, old = keys.signing_key(content), house.signer.vkey
     signer = Signer(key, house.signer.origin)
     stated = rotation.statement(house.ledger.log.next_leaf, old, signer.vkey)
     signatures = rotation.sign(house.house_keys.signing, stated), rotation.sign(key, stated)

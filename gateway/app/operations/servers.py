@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gateway.app.house import House
@@ -20,20 +20,16 @@ from gateway.app.operations.entering import (
     unknown,
 )
 from gateway.app.operations.places import object_of, pin_row
-from gateway.app.operations.presence import unresolved
+from gateway.app.operations.presence import secrets_lost, unresolved
 from gateway.app.wiring import registered_server, server_spec, server_terms
-from gateway.config import ConfigError, Server, resolve
-from gateway.config.secrets import is_reference
 from gateway.domain import refusal
 from gateway.domain.names import is_name, likenesses
 from gateway.domain.operator import Exit, OperationRefused, usage
 from gateway.store.backing import MAX_ROWS
 from gateway.store.pins import dropped_pin, pin_effect
-from gateway.store.registry import REGISTERED, REMOVED, registered_servers, server_effect
+from gateway.store.registry import DECLARED, REGISTERED, REMOVED, registered_servers, server_effect
 from gateway.store.tables import reader_engine
 from gateway.upstream.message import UpstreamFailed
-
-DECLARED = "config"
 
 
 async def add(house: House, author: str, given: Mapping[str, Any]) -> Any:
@@ -204,7 +200,7 @@ def _not_seen(house: House, name: str, err: UpstreamFailed) -> OperationRefused:
     then = f"customhouse server test {name}"
     fix = f"put it right, then: {then}"
     if err.code == refusal.CREDENTIAL_MISSING.id:
-        lost = list(_unresolved(server, house.environ))
+        lost = list(secrets_lost(server, house.environ))
         what = "; ".join(no.what for no in lost) or what
         why = "the gateway reads secrets when it starts, and asks nothing without them"
         fix = f"{lost[0].fix}, and restart the gateway; then: {then}" if lost else fix
@@ -213,14 +209,6 @@ def _not_seen(house: House, name: str, err: UpstreamFailed) -> OperationRefused:
         why = err.sentence
         fix = f"give it `auth` by reference, or `sign = true`; then: {then}"
     return OperationRefused(f"server {name}: {what}", why, fix, Exit.UNREACHABLE)
-
-
-def _unresolved(server: Server, environ: Mapping[str, str]) -> Iterator[ConfigError]:
-    for reference in filter(is_reference, (server.auth, *server.env.values())):
-        try:
-            resolve(reference, environ)
-        except ConfigError as err:
-            yield err
 
 
 def _known(house: House, name: str) -> str:

@@ -67,6 +67,13 @@ def _key_row(key: Key, now_us: int) -> Row:
     }
 
 
+def server_state(row: Row, failure: str, *, in_lock: bool) -> Row:
+    """What a gateway that runs makes of the server of *row*."""
+    states = {"suspended": row["suspended"], "not in the lock": not in_lock, "unreachable": failure}
+    state = next((state for state, is_so in states.items() if is_so), "serving")
+    return {"state": state, "failure": failure}
+
+
 def server_rows(house: Reading) -> list[Row]:
     return [server_row(house, name) for name in sorted(house.servers)]
 

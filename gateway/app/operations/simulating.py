@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any, NamedTuple, TypeGuard
 
-from gateway.app.operations.describe import when
 from gateway.app.operations.query import Query
 from gateway.app.operations.recalling import (
     DENIALS,
@@ -29,6 +28,7 @@ from gateway.app.operations.search import decided
 from gateway.audit import entry as entries
 from gateway.domain.model import Decision, Kind, Verdict
 from gateway.domain.refusal import UNKNOWN_OBJECT
+from gateway.domain.window import when
 from gateway.policy import conditions
 from gateway.policy.decide import object_of
 from gateway.policy.files import CONDITIONS, unbundle

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from gateway.app.course import APPROVE, NotStored, Step, steps, stored
-from gateway.app.operations.describe import when
 from gateway.app.operations.entering import unknown
 from gateway.domain.operator import Exit, OperationRefused, usage
+from gateway.domain.window import when
 from gateway.policy.files import PolicySource
 from gateway.policy.load import compile as compile_policy
 from gateway.policy.snapshot import Snapshot, builtin_deny_all

@@ -41,7 +41,6 @@ _RUNNERS = {"npm": ("npx", "-y", "@"), "pypi": ("uvx", "", "@")}
 class Way:
     """One package or remote while it is read."""
 
-    server: str
     dialect: Dialect
     table: dict[str, Any] = field(default_factory=dict)
     findings: Findings = field(default_factory=Findings)
@@ -208,7 +207,7 @@ def registry_candidates(document: Mapping[str, Any], ground: Ground) -> list[Can
     state = _state(record, published, document.get("_meta"))
     candidates: list[Candidate] = []
     for place, one in found:
-        way = Way(name, Dialect(name or "server", ground))
+        way = Way(Dialect(name or "server", ground))
         (way.package if place == "packages" else way.remote)(one)
         if state == "deleted":
             way.findings.refuse("the registry says that it was deleted")

@@ -36,12 +36,12 @@ def by_name(of: Shape) -> Shape:
 SERVER = record(
     name=TEXT, prefix=TEXT, target=TEXT, origin=TEXT, suspended=FLAG, approve=TEXT, tools=TEXTS,
     auth=TEXT, timeout_s={"type": "number"}, limits=TEXTS, definitions=by_name(WHOLE),
-    state=one_of("serving", "suspended", "unreachable"), failure=TEXT,
+    state=one_of("serving", "suspended", "not in the lock", "unreachable"), failure=TEXT,
 )  # fmt: skip
 _DEFINITION = {
     "object": TEXT, "server": TEXT, "kind": TEXT, "name": TEXT, "wire_name": TEXT,
     "approval": one_of("proposed", "approved", "quarantined"), "reason": TEXT, "digest": DIGEST,
-    "approved_digest": TEXT, "gone": FLAG,
+    "approved_digest": TEXT, "gone": FLAG, "not_in_lock": TEXT,
 }  # fmt: skip
 DEFINITION = record(**_DEFINITION)
 DEFINITION_SHOWN = record(

@@ -8,9 +8,9 @@ from alembic import command
 from alembic.config import Config
 
 
-def upgrade(path: Path, revision: str = "head") -> None:
-    """Bring the database at *path* to *revision*."""
+def upgrade(path: Path) -> None:
+    """Bring the database at *path* to the newest schema."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
     config.attributes["path"] = path
-    command.upgrade(config, revision)
+    command.upgrade(config, "head")

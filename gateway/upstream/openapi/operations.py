@@ -16,6 +16,7 @@ import msgspec
 from gateway.upstream.listing import MAX_LISTING_BYTES
 from gateway.upstream.openapi.binding import (
     META_KEY,
+    PLACEHOLDER,
     Binding,
     Credential,
     is_kept,
@@ -31,7 +32,6 @@ _MAX_DESCRIPTION = 4_000
 _MAX_NAME = 64
 _VERSION = re.compile(r"3\.[01](\.[0-9]{1,3})?")
 _UNFIT = re.compile(r"[^A-Za-z0-9_-]+")
-_PLACEHOLDER = re.compile(r"\{([^{}/]+)\}")
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 _METHODS: tuple[Method, ...] = get_args(Method)
 _BEARER = Credential(scheme="Bearer")
@@ -57,7 +57,6 @@ class Api:
     """A whole document."""
 
     title: str
-    version: str
     servers: tuple[str, ...]  # the base URLs it names; they may be relative to its own
     operations: tuple[Operation, ...]
 
@@ -80,7 +79,6 @@ def read_api(document: Mapping[str, Any], *, writes: bool) -> Api:
     reader = _Reader(document, References(document), writes)
     return Api(
         title=str(information.get("title") or "")[:200],
-        version=str(information.get("version") or "")[:100],
         servers=tuple(_server_urls(document.get("servers"))),
         operations=tuple(reader.operations()),
     )
@@ -236,7 +234,7 @@ class _Reader:
 
 def _check_path(path: str, parameters: list[Mapping[str, Any]]) -> None:
     """Raises: Unusable: a path that is not plain, or whose placeholders are not its parameters."""
-    bare = _PLACEHOLDER.sub("x", path)
+    bare = PLACEHOLDER.sub("x", path)
     if not is_path(path) or not is_path(bare) or "{" in bare or "}" in bare:
         raise Unusable("its path has parts that are not supported in one")
     named = {str(one.get("name")) for one in parameters if one.get("in") == "path"}

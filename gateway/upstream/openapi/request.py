@@ -9,7 +9,6 @@ a line. What cannot be sent so is refused before anything is sent.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
@@ -17,12 +16,11 @@ from urllib.parse import quote, unquote
 import msgspec
 
 from gateway.upstream.fetch import Target
-from gateway.upstream.openapi.binding import Argument, Binding
+from gateway.upstream.headers import FIELD_VALUE
+from gateway.upstream.openapi.binding import PLACEHOLDER, Argument, Binding
 
 MAX_TARGET_BYTES = 8_192
 MAX_HEADER_BYTES = 4_096
-_PLACEHOLDER = re.compile(r"\{([^{}/]+)\}")
-_FIELD_VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
 _UNQUOTINGS = 3  # servers behind servers may decode more than once
 
 Raws = Mapping[str, msgspec.Raw]
@@ -73,7 +71,7 @@ def _path(binding: Binding, raws: Raws) -> str:
             if len(texts) != 1 or not _is_segment(texts[0]):
                 raise Unsendable(f"{one.argument} is empty, or reads like a path")
             values[one.name] = quote(texts[0], safe="")
-    path = _PLACEHOLDER.sub(lambda place: values[place[1]], binding.path)
+    path = PLACEHOLDER.sub(lambda place: values[place[1]], binding.path)
     if any(_is_dots(segment) for segment in path.split("/")):
         raise Unsendable("the arguments make a path that leads upwards")
     return path
@@ -110,7 +108,7 @@ def _headers(binding: Binding, raws: Raws) -> Iterator[str]:
     for one in binding.arguments:
         if one.part == "header" and (texts := list(_texts(one, raws))):
             value = ",".join(texts)
-            if not _FIELD_VALUE.fullmatch(value) or len(value) > MAX_HEADER_BYTES:
+            if not FIELD_VALUE.fullmatch(value) or len(value) > MAX_HEADER_BYTES:
                 raise Unsendable(f"{one.argument} has characters that a header cannot carry")
             yield f"{one.name}: {value}"
 
