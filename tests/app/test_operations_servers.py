@@ -291,6 +291,8 @@ async def test_looking_at_a_server_does_not_hold_up_administration(home: Househo
         async with asyncio.timeout(5):
             await looking.wait()
             await desk.operate(AUTHOR, "agent.add", {"name": "bot"})
+        assert "bot" in house.identity.agents
+        assert not testing.done()
         testing.cancel()
         await asyncio.wait([testing])
 

@@ -344,3 +344,4 @@ async def test_whoever_reads_nothing_holds_nothing_up_and_does_not_outlive_its_k
         await house.call("old", "touch", uri=NOTE, times=1_000)
         await anyio.to_thread.run_sync(house.run, "key", "revoke", issued["id"])
         await within_a_second(lambda: len(_outcomes(house, before)) == 1)
+        assert len(_outcomes(house, before)) == 1

@@ -212,6 +212,7 @@ async def test_a_client_of_the_older_era_is_told_outside_of_its_requests(
             await made.subscribe_resource(NOTE)
         await call(made, "touch", uri=NOTE)
         await eventually(is_told)
+    assert is_told()
 
 
 @pytest.mark.parametrize("mode", [OLDER, NEWEST])
@@ -222,10 +223,14 @@ async def test_a_call_that_is_given_up_ends_at_the_gateway(
 
     def cancelled() -> int:
         with engine.reading(database) as connection:
-            rows = connection.execute("SELECT body FROM entries WHERE kind = 'outcome'").fetchall()
-        ends = [entries.decode(body) for (body,) in rows]
+            rows = connection.execute("SELECT body FROM entries ORDER BY idx").fetchall()
+        log = [entries.decode(body) for (body,) in rows]
+        calls = {
+            e.i for e in log if isinstance(e, entries.Intent) and e.method == "tools/call"
+        }  # and no streams, which end so when their client leaves
         given_up = ("cancelled", "not_sent")
-        return sum(isinstance(e, entries.Outcome) and e.status in given_up for e in ends)
+        ends = [e for e in log if isinstance(e, entries.Outcome) and e.intent in calls]
+        return sum(e.status in given_up for e in ends)
 
     before = cancelled()
     async with client(house, mode) as made:
@@ -233,6 +238,7 @@ async def test_a_call_that_is_given_up_ends_at_the_gateway(
             await made.call_tool("old_wait", {"seconds": 9})
         await call(made, "raw_echo")
         await eventually(lambda: cancelled() > before, 20)
+    assert cancelled() == before + 1
 
 
 def test_what_nobody_knows_passes_through(house: GatewayProcess) -> None:

@@ -85,6 +85,7 @@ def test_the_socket_of_a_dead_server_stops_nobody(home: Household) -> None:
     ):
         dead.bind(place)
     home.do("agent", "add", "bot")
+    assert [row["name"] for row in home.ask("agent", "list")] == ["bot"]
 
 
 def test_a_folder_that_another_process_owns_is_a_conflict(

@@ -83,4 +83,6 @@ def test_a_list_that_hides_more_than_agreed_is_refused(tmp_path: Path, entries: 
 
 
 def test_the_list_of_the_project_is_in_order() -> None:
-    compare.read(Path(compare.__file__).with_name("differences.toml"))
+    agreed = compare.read(Path(compare.__file__).with_name("differences.toml"))
+    assert agreed.stay
+    assert not agreed.wait

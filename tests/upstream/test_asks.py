@@ -232,6 +232,7 @@ async def test_a_question_that_is_taken_back_is_not_waited_for() -> None:
         await eventually(lambda: bool(asker.asked))
         await call(house, tool("take_back"))
         await eventually(lambda: asker.interrupted == 1)
+    assert (len(asker.asked), asker.interrupted) == (1, 1)
 
 
 async def test_log_lines_reach_the_only_call_they_can_be_for() -> None:

@@ -120,4 +120,5 @@ async def test_the_sdks_http_server_says_when_its_lists_change() -> None:
         await house.upstreams.list_definitions("fake")
         await eventually(lambda: bool(house.upstreams.health()["fake"].connector["listening"]))
         await bus.publish(ToolsListChanged())
-        await eventually(lambda: told == ["fake"])
+        await eventually(lambda: bool(told))
+    assert told == ["fake"]

@@ -3,7 +3,7 @@
 "${GITHUB_TOKEN}", "${env:GITHUB_TOKEN}"   env:UPSTREAM_GITHUB_TOKEN, and a person is told to set it
 "ghp_16C7e42F292c6912E7710c838347Ae178B4a"  the same
 "${input:gh-token}"                        env:UPSTREAM_GITHUB_GH_TOKEN, the same
-"${workspaceFolder}/docs"                  /home/me/work/docs
+"${workspaceFolder}/docs"                  the project's folder, and /docs
 "debug"                                    debug
 
 Whoever wrote the file chose names of variables, and where their values are sent. Those that the

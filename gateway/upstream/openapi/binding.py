@@ -30,7 +30,7 @@ _KEPT_HEADERS = frozenset(
 )
 _KEPT_PREFIXES = ("proxy-", "sec-", "x-forwarded-")
 _MEDIA_TYPE = re.compile(r"application/json|[a-z0-9.-]+/[a-z0-9.-]+\+json")
-PLACEHOLDER = re.compile(r"\{([^{}/]+)\}")
+IN_BRACES = re.compile(r"\{([^{}/]+)\}")
 _PATH = re.compile(r"(/[A-Za-z0-9._~!$&'()*+,;=:@{}-]*)+")
 
 Part = Literal["path", "query", "header", "member", "body"]
@@ -87,7 +87,7 @@ class _Definition(msgspec.Struct):
 
 def placeholders(path: str) -> set[str]:
     """The names in {} in *path*."""
-    return set(PLACEHOLDER.findall(path))
+    return set(IN_BRACES.findall(path))
 
 
 def is_path(path: str) -> bool:

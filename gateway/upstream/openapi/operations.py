@@ -15,8 +15,8 @@ import msgspec
 
 from gateway.upstream.listing import MAX_LISTING_BYTES
 from gateway.upstream.openapi.binding import (
+    IN_BRACES,
     META_KEY,
-    PLACEHOLDER,
     Binding,
     Credential,
     is_kept,
@@ -234,7 +234,7 @@ class _Reader:
 
 def _check_path(path: str, parameters: list[Mapping[str, Any]]) -> None:
     """Raises: Unusable: a path that is not plain, or whose placeholders are not its parameters."""
-    bare = PLACEHOLDER.sub("x", path)
+    bare = IN_BRACES.sub("x", path)
     if not is_path(path) or not is_path(bare) or "{" in bare or "}" in bare:
         raise Unusable("its path has parts that are not supported in one")
     named = {str(one.get("name")) for one in parameters if one.get("in") == "path"}

@@ -17,7 +17,7 @@ import msgspec
 
 from gateway.upstream.fetch import Target
 from gateway.upstream.headers import FIELD_VALUE
-from gateway.upstream.openapi.binding import PLACEHOLDER, Argument, Binding
+from gateway.upstream.openapi.binding import IN_BRACES, Argument, Binding
 
 MAX_TARGET_BYTES = 8_192
 MAX_HEADER_BYTES = 4_096
@@ -71,7 +71,7 @@ def _path(binding: Binding, raws: Raws) -> str:
             if len(texts) != 1 or not _is_segment(texts[0]):
                 raise Unsendable(f"{one.argument} is empty, or reads like a path")
             values[one.name] = quote(texts[0], safe="")
-    path = PLACEHOLDER.sub(lambda place: values[place[1]], binding.path)
+    path = IN_BRACES.sub(lambda place: values[place[1]], binding.path)
     if any(_is_dots(segment) for segment in path.split("/")):
         raise Unsendable("the arguments make a path that leads upwards")
     return path
