@@ -13,7 +13,7 @@ OUTER := PATH="$(PATH)" $(PYTHON)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fast fix check test conformance interop bench bench-peers demo serve lock
+.PHONY: help setup fast fix check test conformance a2a-tck interop bench bench-peers demo serve lock
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ test: check ## everything: crashes, attacks, whole journeys with real processes
 
 conformance: $(STAMP) ## the official MCP suite, directly and through the gateway
 	python -m tests.conformance $(ARGS)
+
+a2a-tck: $(STAMP) ## the A2A compatibility kit, directly and through the gateway (KIT=its folder)
+	python -m tests.a2a.tck $(KIT) $(KIT_PYTHON)
 
 # What other people made lives in environments of its own, pinned in the file of the same name.
 $(VENV)/apart/%/.installed: tests/%.txt

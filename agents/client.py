@@ -35,6 +35,8 @@ CONNECT_S = 10.0
 MAX_PAGES = 100
 CALL_META = "io.customhouse/call"
 REFUSAL_META = "io.customhouse/refusal"
+RUN_META = "io.customhouse/run"
+KEY_META = "io.customhouse/idempotency-key"
 HIDDEN = "unknown_object"  # what the border calls everything that must not be told apart
 
 # The border's words for calls that did cross it.
@@ -45,6 +47,8 @@ CROSSED = frozenset(
         "upstream_died",
         "upstream_refused",
         "unanswered",
+        "outcome_unknown",
+        "stopped",
         "result_too_large",
         "outcome_unwritten",
         "fault",
@@ -73,6 +77,7 @@ class Result:
     content: tuple[Mapping[str, Any], ...] = ()  # every block, as MCP JSON
     call_id: str = ""
     left: Mapping[str, int] = field(default_factory=dict)
+    run: str = ""
 
 
 class BorderError(Exception):
@@ -149,14 +154,19 @@ class Border:
         *,
         deadline_s: float = DEADLINE_S,
         traceparent: str = "",
+        run: str = "",
+        idempotency_key: str = "",
     ) -> Result:
         """Call tool *name*; *traceparent* (W3C) sets this call into another trace.
 
+        *run* makes it part of a run; "new" of one that the border begins, and the result names.
+        A repeated call with the same *idempotency_key* has one effect, and the first one's answer.
         Raises: RefusedByBorder, CallFailed, NoAnswer, Unreachable.
         """
-        trace: Any = {"traceparent": _checked(traceparent or self.traceparent)}
+        meta: Any = {"traceparent": _checked(traceparent or self.traceparent)}
+        meta |= {k: v for k, v in ((RUN_META, run), (KEY_META, idempotency_key)) if v}
         async with _answered(name, deadline_s):
-            answer = await self._client.call_tool(name, dict(arguments), meta=trace)
+            answer = await self._client.call_tool(name, dict(arguments), meta=meta)
         machine = _table(answer.meta, REFUSAL_META)
         if answer.is_error and machine:
             raise _no(_said(answer), machine)
@@ -241,6 +251,7 @@ def _result(answer: CallToolResult) -> Result:
         ),
         call_id=_text(ours, "call_id"),
         left={name: amount for name, amount in left.items() if isinstance(amount, int)},
+        run=_text(ours, "run"),
     )
 
 

@@ -18,6 +18,7 @@ from gateway.domain.model import (
     Permit,
     Principal,
     Relay,
+    Replayed,
     Reply,
     Settlement,
     Status,
@@ -68,16 +69,26 @@ class Pipeline:
         self._metrics = metrics
         self._new_call_id = new_call_id
 
-    async def govern(self, call: Call, relay: Relay, caller: Caller | None = None) -> Reply:
+    async def govern(
+        self,
+        call: Call,
+        relay: Relay,
+        caller: Caller | None = None,
+        admitted: Callable[[Call], None] = lambda _call: None,
+    ) -> Reply:
         """Take *call* across the border; its outcome is durable when this returns.
 
-        *caller*: whom the upstream may ask; None: nobody.
+        *caller*: whom the upstream may ask; None: nobody. *admitted* is told of the call as the log
+        knows it, before anything is sent: under an idempotency key it has an id of its own.
         Raises: Refused: nothing was sent, and the refusal is in the log; or OUTCOME_UNWRITTEN: the
         call was made, and its answer is withheld.
         A crash after admit leaves an orphan; recovery closes it as unknown, charged in full.
         """
         began_s = perf_counter()
         permit = await self._decided(call, self._ledger.admit)
+        if isinstance(permit, Replayed):
+            return Reply(*permit, is_replay=True)
+        admitted(permit.call)
         outcome = await self._invoked(permit, relay, caller)
         settlement = await self._settled(permit, outcome)
         if call.act is Act.SUBSCRIBE:
@@ -85,14 +96,14 @@ class Pipeline:
         else:
             took_s = perf_counter() - began_s
             self._metrics.called(call.server, outcome.status, took_s, outcome.upstream_s)
-        return Reply(call, outcome, settlement)
+        return Reply(permit.call, outcome, settlement)
 
     async def attend(self, call: Call, stream: Stream) -> Settlement:
         """As `govern`, for a stream that no upstream answers: it is open between the two commits.
 
         Raises: Refused: as `govern`.
         """
-        permit = await self._decided(call, self._ledger.admit)
+        permit = await self._decided(call, self._ledger.hold)
         try:
             await stream.run()
         except BaseException:  # the caller left, may not stay, or a fault: it is over either way
@@ -110,7 +121,7 @@ class Pipeline:
         Raises: Refused: as `govern`.
         """
         child = as_child(call, ask, self._new_call_id())
-        permit = await self._decided(child, self._ledger.admit)
+        permit = await self._decided(child, self._ledger.hold)
         try:
             outcome = await caller.ask(permit)
         except BaseException:  # the call has ended without the answer, or the caller left

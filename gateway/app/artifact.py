@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from gateway.config import Config, Server
+from gateway.config import Config, Model, Peer, Server, Upstream
 from gateway.config.sources.loaders import chooses_code
 from gateway.config.sources.references import secret_argument
 from gateway.domain.lock import MAX_LOCK_BYTES, BadLock, Lock, read
@@ -47,19 +47,22 @@ def read_lock(file: Path) -> Lock:
         raise _unusable(file, str(err)) from err
 
 
-def artifact_digest(server: Server, config: Config) -> str:
+def artifact_digest(server: Upstream, config: Config) -> str:
     """What is started, connected to or served, as one digest.
 
     Of its environment it holds the variables that decide which code runs, as they are given: a
     reference stands for itself. All others differ from machine to machine. Its folder counts from
     that of the configuration, so that both may lie elsewhere.
     """
-    return _digest({**_target(server), **_surroundings(server, config)})
+    around = _surroundings(server, config) if isinstance(server, Server) else {}
+    return _digest({**_target(server), **around})
 
 
-def artifact_shown(server: Server) -> str:
+def artifact_shown(server: Upstream) -> str:
     """The same for people; words that may be secrets are left out."""
-    if server.url:
+    if isinstance(server, Model):
+        return f"{server.terms.id} at {server.url.partition('?')[0]}"
+    if isinstance(server, Peer) or server.url:
         return server.url.partition("?")[0]
     if server.python:
         return f"python:{server.python}"
@@ -70,7 +73,7 @@ def artifact_shown(server: Server) -> str:
     return shlex.join(shown)
 
 
-def frozen_to(lock: Lock, servers: Mapping[str, Server], config: Config) -> Mapping[Place, str]:
+def frozen_to(lock: Lock, servers: Mapping[str, Upstream], config: Config) -> Mapping[Place, str]:
     """What may be served of *servers* under *lock*: place -> digest."""
     now = {name: artifact_digest(server, config) for name, server in servers.items()}
     for name, digest in now.items():
@@ -94,7 +97,12 @@ def tell_unlocked(registry: Registry) -> None:
         log.warning("not_in_lock", more=len(unlocked) - MAX_TOLD)
 
 
-def _target(server: Server) -> Mapping[str, Any]:
+def _target(server: Upstream) -> Mapping[str, Any]:
+    if isinstance(server, Model):
+        return {"url": server.url, "model": server.terms.id}
+    if isinstance(server, Peer):
+        signers = server.jwks if "://" in server.jwks else _document(server.jwks[len("file:") :])
+        return {"url": server.url, "jwks": signers}
     target: dict[str, Any] = {
         "command": list(server.command),
         "url": server.url,
@@ -125,7 +133,7 @@ def _digest(said: Mapping[str, Any]) -> str:
 
 
 def _document(place: str) -> str:
-    """The digest of the document at a path; one that is fetched stands for itself."""
+    """The digest of what is at a path; what is fetched stands for itself."""
     if place.startswith(("http://", "https://")):
         return place
     try:

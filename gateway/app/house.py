@@ -11,11 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from gateway.app.approvers import Approvers
 from gateway.app.artifact import frozen_to
 from gateway.app.clock import wall_us
 from gateway.app.course import APPLY, HOLD, MODES, Start, Step, at_start
 from gateway.app.limits import LimitsBook
+from gateway.app.stops import put_in_force, read_stops
 from gateway.app.wiring import (
     all_servers,
     declared_agents,
@@ -26,7 +29,7 @@ from gateway.app.wiring import (
 from gateway.audit import entry as entries
 from gateway.audit.checkpoint import Signer
 from gateway.audit.pairing import ORIGIN_PREFIX
-from gateway.config import Config, Server
+from gateway.config import Config, Upstream
 from gateway.domain.lock import Lock
 from gateway.edge.ids import new_call_id
 from gateway.jobs.checkpoint import Publisher
@@ -38,6 +41,7 @@ from gateway.policy.files import Binding, bundle
 from gateway.policy.load import Loaded
 from gateway.policy.snapshot import Policies, builtin_deny_all
 from gateway.store import backing, engine, erasure, keyring, keys, recovery
+from gateway.store.approvals import Approvals
 from gateway.store.counters import Counters
 from gateway.store.identity import Identity
 from gateway.store.ledger import Ledger
@@ -45,11 +49,14 @@ from gateway.store.log import Log
 from gateway.store.pseudonyms import TENANT, Pseudonyms, stored_pseudonyms
 from gateway.store.refusals import Refusals
 from gateway.store.registry import Registry, registered_servers
+from gateway.store.replays import Replays
 from gateway.store.tables import reader_engine
+from gateway.store.trail import opened as opened_trail
 from gateway.store.writer import Effect, WriteFailed, Writer
 from gateway.upstream.breaker import BreakerState
 from gateway.upstream.catalogue import Upstreams
 from gateway.upstream.signature import CallSigner
+from gateway.upstream.spec import ServerSpec
 
 SYSTEM = "system:house"
 log = structlog.get_logger("customhouse.house")
@@ -65,6 +72,7 @@ class House:
     house_keys: keys.HouseKeys
     signer: Signer
     call_signer: CallSigner
+    token_key: Ed25519PrivateKey
     identity: Identity
     registry: Registry
     policies: Policies
@@ -72,14 +80,17 @@ class House:
     writer: Writer
     ledger: Ledger
     recovery: Recovery
+    approvals: Approvals
+    approvers: Approvers
     publisher: Publisher
     upstreams: Upstreams
     metrics: Metrics
     pipeline: Pipeline
-    servers: dict[str, Server]
+    servers: dict[str, Upstream]
     discovery: Discovery
     orphans: int = 0
     reseal: Callable[[bytes], None] = lambda _key: None  # what the edge does with another state key
+    resign: Callable[[], None] = lambda: None  # and with another token key
     rolled_back: bool = False  # the policy was, so that its folder decides nothing for now
     proposals: list[Step] = field(default_factory=list)  # of policies, for another person
 
@@ -105,8 +116,8 @@ class House:
         )
 
     def call_keys(self) -> bytes | None:
-        """By which servers verify signed calls; None when no calls are signed."""
-        signs = any(server.sign for server in self.servers.values())
+        """By which servers verify signed calls, and agents cards; None when neither is signed."""
+        signs = bool(self.config.peers) or any(server.sign for server in self.servers.values())
         return self.call_signer.jwks() if signs else None
 
     def is_ready(self) -> bool:
@@ -131,6 +142,8 @@ async def open_house(
         if not await asyncio.to_thread(erasure.finish, house.database):
             log.warning("erased_stays_readable", why="somebody reads an older state of the log")
         await _take_up(house, tail)
+        with opened_trail(config.data_dir) as read:
+            put_in_force(read_stops(read, wall_us()), house.ledger)
         await _enter_policy_in_force(house, start)
         try:
             yield house
@@ -147,6 +160,7 @@ class Books:
     database: Path
     tail: recovery.Tail
     house_keys: keys.HouseKeys
+    token_key: Ed25519PrivateKey
     signer: Signer
     pseudonyms: Pseudonyms
     changes: backing.Changes
@@ -161,13 +175,16 @@ def open_books(config: Config) -> Books:
         tail = recovery.read_tail(connection)
         keyring.settle(config.keys_dir, connection, ORIGIN_PREFIX + log_id)
         house_keys = keys.load_or_create(config.keys_dir, tail.frontier.size == 0)
+        is_gone = not (config.keys_dir / keys.TOKEN_KEY).exists()
+        was_used = is_gone and keyring.tokens_were_signed(connection)  # looks far into the log
+        token_key = keys.token_key(config.keys_dir, was_used=was_used)
         signer = Signer(house_keys.signing, ORIGIN_PREFIX + log_id)
         signed_by = recovery.keys_of(connection, signer.vkey)
         recovery.check_remembered(connection, house_keys.folder, signed_by, tail.frontier)
         changes = backing.check(connection, house_keys.folder, signed_by, tail.frontier)
         pseudonyms.resume(stored_pseudonyms(connection))
     keys.write_vkey(house_keys.folder, str(signer.vkey))
-    return Books(database, tail, house_keys, signer, pseudonyms, changes)
+    return Books(database, tail, house_keys, token_key, signer, pseudonyms, changes)
 
 
 def _build(
@@ -175,6 +192,64 @@ def _build(
 ) -> tuple[House, recovery.Tail, Start]:
     books = open_books(config)
     database, house_keys, signer = books.database, books.house_keys, books.signer
+    identity, servers, registry = _registers(config, environ, database, frozen)
+    start = at_start(config, identity.bindings())
+    loaded = start.loaded
+    policies = Policies(loaded.snapshot if loaded else builtin_deny_all(), wall_us)
+    writer = Writer(database, signer, house_keys.payload)
+    journal = Log(writer, books.pseudonyms, wall_us)
+    book = LimitsBook(config, servers, identity, books.pseudonyms)
+    approvers = Approvers(policies, identity, wall_us)
+    approvals = _approvals(journal, books, approvers)
+    ledger = Ledger(
+        log=journal,
+        counters=Counters(),
+        pseudonyms=books.pseudonyms,
+        refusals=Refusals(journal, books.pseudonyms),
+        limits_of=book.of,
+        catalogue=lambda: registry.catalogue,
+        policy_version=lambda: policies.current.version,
+        runs=config.runs,
+        consents=approvals,
+        replays=Replays(database, house_keys.folder),
+    )
+    metrics = Metrics()
+    call_signer = CallSigner(house_keys.state, config.signs_as, wall_us)
+    specs = server_specs(config, environ, servers, call_signer)
+    upstreams = _upstreams(specs, policies)
+    house = House(
+        config=config,
+        environ=environ,
+        database=database,
+        house_keys=house_keys,
+        signer=signer,
+        call_signer=call_signer,
+        token_key=books.token_key,
+        identity=identity,
+        registry=registry,
+        policies=policies,
+        loaded_policy=loaded,
+        writer=writer,
+        ledger=ledger,
+        recovery=Recovery(database, writer, ledger, book.of_accounts, approvals),
+        approvals=approvals,
+        approvers=approvers,
+        publisher=Publisher(database, house_keys.folder, writer, journal, books.changes),
+        upstreams=upstreams,
+        metrics=metrics,
+        pipeline=Pipeline(policies, ledger, upstreams, metrics, lambda: new_call_id(wall_us())),
+        servers=servers,
+        discovery=Discovery(upstreams, registry, ledger),
+        rolled_back=start.standing.rolled_back,
+        proposals=list(reversed(start.standing.proposals)),
+    )
+    return house, books.tail, start
+
+
+def _registers(
+    config: Config, environ: Mapping[str, str], database: Path, frozen: Lock | None
+) -> tuple[Identity, dict[str, Upstream], Registry]:
+    """Who may knock, what is behind the border, and what was approved of it."""
     tables = reader_engine(database)
     identity = Identity()
     identity.load(tables, declared_agents(config, environ))
@@ -186,50 +261,21 @@ def _build(
     registry.only = None if frozen is None else frozen_to(frozen, servers, config)
     registry.load(tables)
     tables.dispose()
-    start = at_start(config, identity.bindings())
-    loaded = start.loaded
-    policies = Policies(loaded.snapshot if loaded else builtin_deny_all(), wall_us)
-    writer = Writer(database, signer, house_keys.payload)
-    journal = Log(writer, books.pseudonyms, wall_us)
-    book = LimitsBook(config, servers, identity, books.pseudonyms)
-    ledger = Ledger(
-        log=journal,
-        counters=Counters(),
-        pseudonyms=books.pseudonyms,
-        refusals=Refusals(journal, books.pseudonyms),
-        limits_of=book.of,
-        catalogue=lambda: registry.catalogue,
-        policy_version=lambda: policies.current.version,
-    )
-    metrics = Metrics()
-    call_signer = CallSigner(house_keys.state, config.signs_as, wall_us)
-    specs = server_specs(config, environ, servers, call_signer)
+    return identity, servers, registry
+
+
+def _upstreams(specs: Sequence[ServerSpec], policies: Policies) -> Upstreams:
     upstream_log = structlog.get_logger("customhouse.upstream")
-    upstreams = Upstreams(specs, upstream_log, lambda who: policies.current.rights(who))
-    house = House(
-        config=config,
-        environ=environ,
-        database=database,
-        house_keys=house_keys,
-        signer=signer,
-        call_signer=call_signer,
-        identity=identity,
-        registry=registry,
-        policies=policies,
-        loaded_policy=loaded,
-        writer=writer,
-        ledger=ledger,
-        recovery=Recovery(database, writer, ledger, book.of_accounts),
-        publisher=Publisher(database, house_keys.folder, writer, journal, books.changes),
-        upstreams=upstreams,
-        metrics=metrics,
-        pipeline=Pipeline(policies, ledger, upstreams, metrics, lambda: new_call_id(wall_us())),
-        servers=servers,
-        discovery=Discovery(upstreams, registry, ledger),
-        rolled_back=start.standing.rolled_back,
-        proposals=list(reversed(start.standing.proposals)),
-    )
-    return house, books.tail, start
+    return Upstreams(specs, upstream_log, lambda who: policies.current.rights(who))
+
+
+def _approvals(journal: Log, books: Books, approvers: Approvers) -> Approvals:
+    folder = books.house_keys.folder
+
+    def keys() -> tuple[bytes, ...]:
+        return tuple(keyring.payload_keys(folder))
+
+    return Approvals(journal, books.pseudonyms, wall_us, keys, approvers.has)
 
 
 def policy_effect(loaded: Loaded, bindings: Sequence[Binding]) -> Effect:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gateway.config import Config, Server
+from gateway.config import Config, Upstream
 from gateway.domain.budget import Limits
+from gateway.domain.lives import IN_CALENDAR
 from gateway.domain.model import Principal
 from gateway.store.identity import Identity
 from gateway.store.pseudonyms import Pseudonyms
@@ -19,7 +20,7 @@ class LimitsBook:
     def __init__(
         self,
         config: Config,
-        servers: Mapping[str, Server],
+        servers: Mapping[str, Upstream],
         identity: Identity,
         pseudonyms: Pseudonyms,
     ) -> None:
@@ -32,11 +33,15 @@ class LimitsBook:
     def of(self, principal: Principal, server: str) -> FourLimits:
         return self._of(principal.tenant, principal.team, principal.subject, server)
 
-    def of_accounts(self, accounts: tuple[str, ...]) -> FourLimits:
-        """The same, from the pseudonyms an entry holds; an erased name has no limits."""
-        tenant, team, agent, tool = map(self._pseudonyms.name, accounts)
+    def of_accounts(self, accounts: tuple[str, ...]) -> tuple[Limits | None, ...]:
+        """The same, from the pseudonyms an entry holds; an erased name has no limits.
+
+        Nor has a run or a grant, as far as any name tells: nobody says theirs beforehand.
+        """
+        tenant, team, agent, tool = map(self._pseudonyms.name, accounts[:IN_CALENDAR])
         server = tool.partition(" ")[2].split("/")[1:2]
-        return self._of(tenant, team.partition("/")[2], agent, server[0] if server else "")
+        four = self._of(tenant, team.partition("/")[2], agent, server[0] if server else "")
+        return (*four, *(None for _ in accounts[IN_CALENDAR:]))
 
     def _of(self, tenant: str, team: str, agent: str, server: str) -> FourLimits:
         known, behind = self._identity.agents.get(agent), self._servers.get(server)

@@ -9,7 +9,6 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from importlib.metadata import version
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import structlog
@@ -18,13 +17,17 @@ import uvloop
 
 from gateway.app.artifact import tell_unlocked
 from gateway.app.ballast import Ballast
+from gateway.app.bench import with_approvals
 from gateway.app.clock import wall_us
 from gateway.app.course import lies_otherwise
 from gateway.app.house import House, open_house
+from gateway.app.issuers import Issuing, at_work
 from gateway.app.logs import configure_logs
 from gateway.app.operations.administration import Administration
 from gateway.app.operations.desk import ApiDesk
 from gateway.app.operations.policy import SIGNAL
+from gateway.app.peers import with_peers
+from gateway.app.stops import Stopped
 from gateway.app.threshold import bound, close_to_children, open_to_callers, refuse_second
 from gateway.config import Config, Listen, check_exposure
 from gateway.domain import refusal as no
@@ -34,10 +37,9 @@ from gateway.edge import admin
 from gateway.edge.house import LOOPBACK_HOSTS, LOOPBACK_ORIGINS, Settings
 from gateway.edge.house import House as EdgeHouse
 from gateway.edge.http import Border
+from gateway.edge.outcomes import OutcomesOutlet
 from gateway.edge.wire import OneWrite
-
-if TYPE_CHECKING:
-    from gateway.app.issuers import Issuing
+from gateway.store.outcomes import Outcomes
 
 DRAIN_S = 30
 FIRST_LOOK_S = 10.0
@@ -99,7 +101,8 @@ async def _working(house: House, listener: socket.socket) -> AsyncIterator[Borde
     house.upstreams.on_list_changed(discovery.notice)
     await house.upstreams.start()
     issuing = _issuing(house, listener)
-    edge = border(house, issuing, desk)
+    host, port = listener.getsockname()[:2]
+    edge = border(house, issuing, desk, f"http://{Listen(host, port)}")
     house.reseal = edge.reseal
     ballast = Ballast(house.config.data_dir)
     await look_at_disk(house, ballast)
@@ -148,23 +151,29 @@ def _tell_held(house: House) -> None:
 
 
 def _issuing(house: House, listener: socket.socket) -> Issuing | None:
-    if not house.config.issuers:
+    """None: it listens beyond this machine, and was not told what it is called there."""
+    config = house.config
+    if not config.public_url and not config.listen.is_loopback:
         return None
-    from gateway.app.issuers import at_work
-
     host, port = listener.getsockname()[:2]
     return at_work(house, f"http://{Listen(host, port)}")
 
 
-def border(house: House, issuing: Issuing | None, desk: Administration) -> Border:
-    """The edge of *house*, whose API has its operations done at *desk*."""
+def border(
+    house: House, issuing: Issuing | None, desk: Administration, address: str = ""
+) -> Border:
+    """The edge of *house*, whose API has its operations done at *desk*.
+
+    *address*: where it listens, for those who are not told another way.
+    """
     config = house.config
     public_host = urlsplit(config.public_url).netloc
     settings = Settings(
         version=version("customhouse"),
         allowed_hosts=(*LOOPBACK_HOSTS, *config.allowed_hosts, *filter(None, [public_host])),
-        allowed_origins=(*LOOPBACK_ORIGINS, *config.allowed_origins),
+        allowed_origins=(*LOOPBACK_ORIGINS, *config.allowed_origins, *_own_origin(config)),
     )
+    outcomes = Outcomes(house.database, house.ledger.pseudonyms)
     stands_on = EdgeHouse(
         pipeline=house.pipeline,
         policies=house.policies,
@@ -174,13 +183,26 @@ def border(house: House, issuing: Issuing | None, desk: Administration) -> Borde
         clock=wall_us,
         is_ready=house.is_ready,
         is_draining=lambda: DRAIN in house.ledger.closed_by,
+        is_stopped=Stopped(house.ledger, house.registry),
+        is_caused=house.ledger.runs.caused,
+        is_well=house.upstreams.is_well,
         render_metrics=lambda: house.metrics.render(house.gauges()),
         toolsets=config.toolsets,
         call_keys=house.call_keys,
         oauth=issuing.oauth if issuing is not None else None,
+        outlets=(OutcomesOutlet(outcomes.of, house.pipeline.rate, wall_us),),
+        counters=(issuing.counter,) if issuing is not None else (),
         desk=ApiDesk(house, desk),
     )
-    return Border(stands_on, settings)
+    address = address or f"http://{config.listen}"
+    stands_on = with_approvals(stands_on, house, address)
+    return Border(with_peers(stands_on, house, settings, address), settings)
+
+
+def _own_origin(config: Config) -> tuple[str, ...]:
+    """Of the page where calls are approved: its form says where it comes from."""
+    public = urlsplit(config.public_url)
+    return (f"{public.scheme}://{public.netloc}",) if public.netloc else ()
 
 
 def _uvicorn_config(app: Border) -> uvicorn.Config:

@@ -95,6 +95,10 @@ class Intent(_Common, frozen=True, kw_only=True, tag="intent"):
     definition: str = msgspec.field(name="def", default="")  # digest
     conds: dict[str, bool] = {}
     trace: str = ""
+    run: str = ""  # pseudonym of what the call is part of
+    chain: tuple[str, ...] = ()  # pseudonyms of the tokens it was delegated by, nearest first
+    approval: str = ""  # the one that this call used up
+    key: str = ""  # digest of its idempotency key
     # Always true and always written: whoever reads one line alone need not know what intents are.
     allow: bool = msgspec.field(default_factory=lambda: True)
 
@@ -111,6 +115,7 @@ class Outcome(_Common, frozen=True, kw_only=True, tag="outcome"):
     code: str = ""
     count: Whole = 0  # of a subscription: notifications
     result: str = ""  # commitment
+    said: tuple[Whole, ...] = ()  # tokens of prompt and completion, as a model's provider reports
     by: Literal["", "recovery", "drain"] = ""  # who settled it, when its own task did not
 
 
@@ -129,6 +134,9 @@ class Single(_Common, frozen=True, kw_only=True, tag="single"):
     team: str = ""
     server: str = ""
     count: Whole = 0  # of the things listed
+    run: str = ""
+    chain: tuple[str, ...] = ()
+    replays: Whole = 0  # leaf of the intent whose outcome was given again; 0: of none
 
 
 class Refused(_Common, frozen=True, kw_only=True, tag="refused"):
@@ -150,6 +158,8 @@ class Refused(_Common, frozen=True, kw_only=True, tag="refused"):
     rule: RuleIndex = -1
     conds: dict[str, bool] = {}
     policy: str = ""
+    run: str = ""
+    chain: tuple[str, ...] = ()
     detail: dict[str, Whole | str] = {}
 
 

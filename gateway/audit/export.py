@@ -38,7 +38,10 @@ COLUMNS = (
     *("what", "author", "subject", "address", "charged_tokens", "charged_calls", "charged_cost"),
 )
 _PSEUDONYM = re.compile(r"[a-z][0-9a-f]{16}\Z")
-_FREE = frozenset({"conds", "codes", "detail", "digest", "call", "trace"})  # never pseudonyms
+# Never pseudonyms that anybody has a name for.
+_FREE = frozenset(
+    {"conds", "codes", "detail", "digest", "call", "trace", "run", "chain", "approval", "key"}
+)
 # Of an entry, by the name that a record gives it; the first that is there.
 _NAMED = {
     "agent": "who",
@@ -50,7 +53,11 @@ _NAMED = {
     "subject": "subject",
     "address": "address",
 }
-_PLAIN = ("call", "method", "act", "policy", "what", "code", "count", "parent", "trace")
+_PLAIN = (
+    *("call", "method", "act", "policy", "what", "code", "count", "parent", "trace"),
+    *("run", "chain", "approval", "key", "replays"),
+)
+_SAID = ("prompt", "completion")  # tokens of a model call, as its provider counts them
 
 
 def record(
@@ -105,7 +112,7 @@ def _pseudonyms(value: Any) -> Iterator[str]:
 def _object(first: Json, names: Names) -> str:
     """The account of a tool is named `TENANT KIND/SERVER/NAME`."""
     accounts = first.get("acc") or []
-    if len(accounts) == 4 and accounts[3]:
+    if len(accounts) >= 4 and accounts[3]:
         return names.get(accounts[3], accounts[3]).partition(" ")[2] or str(accounts[3])
     kind = first.get("kind", "")
     server = names.get(first.get("server", ""), first.get("server", ""))
@@ -127,6 +134,9 @@ def _ended(entries: Sequence[Json]) -> Json:
             return {"status": "in_flight"}
         used = last["used"]
         charged = {f"charged_{meter}": used[meter] for meter in ("tokens", "calls", "cost")}
+        charged |= {
+            f"said_{of}_tokens": n for of, n in zip(_SAID, last.get("said", ()), strict=False)
+        }
         return {"status": last["status"], "code": last.get("code", ""), "ms": last["ms"], **charged}
     if first["k"] in ("refused", "folded"):
         return {"status": "refused"}

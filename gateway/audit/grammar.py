@@ -48,6 +48,8 @@ _FLAGS = _map(rb"(?:true|false)")
 _ROW = rb'"o[0-9a-f]{16}":"[0-9a-f]{64}"'
 _ROWS = rb"\{" + _ROW + rb"(?:," + _ROW + rb")*+\}"
 _NAMES = _list(_TEXT)
+_SOME = rb"\[" + _TEXT + rb"(?:," + _TEXT + rb")*+\]"  # optional lists are left out, never empty
+_SOME_COUNTS = rb"\[" + _WHOLE + rb"(?:," + _WHOLE + rb")*+\]"
 _ERASED = rb'\{"before":' + _WHOLE + rb',"names":' + _NAMES + rb',"payloads":' + _WHOLE + rb"\}"
 _SIGNATURES = rb"\[" + _TEXT + b"," + _TEXT + rb"\]"
 _ROTATION = rb'\{"next":' + _TEXT + rb',"old":' + _TEXT + rb',"signatures":' + _SIGNATURES + rb"\}"
@@ -78,10 +80,14 @@ _KINDS: Mapping[str, tuple[Fields, Fields]] = {
             "who": _TEXT,
         },
         {
-            "actors": rb"\[" + _TEXT + rb"(?:," + _TEXT + rb")*+\]",
+            "actors": _SOME,
+            "approval": _SAID,
+            "chain": _SOME,
             "conds": _FLAGS,
             "def": _SAID,
+            "key": _SAID,
             "parent": _SAID,
+            "run": _SAID,
             "server": _SAID,
             "team": _SAID,
             "trace": _SAID,
@@ -96,7 +102,13 @@ _KINDS: Mapping[str, tuple[Fields, Fields]] = {
             "status": _one_of(Status),
             "used": _METERS,
         },
-        {"by": rb'"(?:recovery|drain)"', "code": _SAID, "count": _COUNTED, "result": _SAID},
+        {
+            "by": rb'"(?:recovery|drain)"',
+            "code": _SAID,
+            "count": _COUNTED,
+            "result": _SAID,
+            "said": _SOME_COUNTS,
+        },
     ),
     "single": (
         {
@@ -110,15 +122,23 @@ _KINDS: Mapping[str, tuple[Fields, Fields]] = {
             "tenant": _TEXT,
             "who": _TEXT,
         },
-        {"count": _COUNTED, "server": _SAID, "team": _SAID},
+        {
+            "chain": _SOME,
+            "count": _COUNTED,
+            "replays": _COUNTED,
+            "run": _SAID,
+            "server": _SAID,
+            "team": _SAID,
+        },
     ),
     "refused": (
         {"call": _TEXT, "code": _TEXT},
         {
-            "acc": rb"\[" + _TEXT + rb"(?:," + _TEXT + rb")*+\]",
+            "acc": _SOME,
             "act": _one_of(Act),
             "address": _SAID,
             "args": _SAID,
+            "chain": _SOME,
             "conds": _FLAGS,
             "cred": _SAID,
             "detail": _map(rb"(?:" + _WHOLE + rb"|" + _TEXT + rb")"),
@@ -126,6 +146,7 @@ _KINDS: Mapping[str, tuple[Fields, Fields]] = {
             "method": _SAID,
             "policy": _SAID,
             "rule": _WHOLE,
+            "run": _SAID,
             "server": _SAID,
             "team": _SAID,
             "tenant": _SAID,

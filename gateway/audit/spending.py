@@ -8,8 +8,10 @@ from functools import lru_cache
 
 from gateway.audit.findings import Code, Findings
 from gateway.audit.grammar import Line
-from gateway.domain.budget import LEVELS, METERS, Limits, Purses
+from gateway.domain.budget import METERS, Limits, Purses
+from gateway.domain.lives import IN_CALENDAR
 from gateway.domain.model import Amounts
+from gateway.domain.window import LIFE, WINDOWS
 
 _Placed = tuple[tuple[str, ...], tuple[Limits | None, ...]]
 
@@ -104,12 +106,14 @@ def _said(amounts: Amounts) -> str:
 def _placed(accounts: bytes, limits: bytes) -> _Placed:
     """Return the accounts of a hold and the limits on each. Raises: ValueError: they do not fit."""
     where = tuple(json.loads(accounts))
-    if len(where) != len(LEVELS):
-        raise ValueError(f"it lies on {len(where)} accounts, there are {len(LEVELS)} levels")
+    if len(where) < IN_CALENDAR:
+        raise ValueError(f"it lies on {len(where)} accounts, of {IN_CALENDAR} that every call has")
     budgets: dict[str, dict[tuple[str, str], int]] = {account: {} for account in where if account}
     for account, meter, window, amount in json.loads(limits):
         if account not in budgets:
             raise ValueError(f"it states a limit of {account}, on which it does not lie")
+        if (window == WINDOWS[LIFE]) != (account in where[IN_CALENDAR:]):
+            raise ValueError(f"it states a limit of {account} in its {window}, which it has not")
         budgets[account][meter, window] = amount
     return where, tuple(Limits(None, budgets[one]) if budgets.get(one) else None for one in where)
 

@@ -57,8 +57,9 @@ def query(on: Invocation, qualifiers: tuple[str, ...], limit: int, payloads: boo
     customhouse audit query 'tool:docs/*' -status:ok since:24h
     customhouse audit query kind:change author:'uid:0*'
 
-    agent tenant team server tool object kind status code method act call rule policy what author
-    subject address by parent since until; a,b: either; x*: begins with; -key:value: not.
+    agent tenant team server tool object kind status code method act call run chain approval rule
+    policy what author subject address by parent since until; a,b: either; x*: begins with;
+    -key:value: not. A run stands in the log as in `audit show`: run:r0123456789abcdef.
     """
     rows = _found(on, qualifiers, limit, payloads=payloads)
     if on.screen.as_json:

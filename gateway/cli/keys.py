@@ -66,7 +66,7 @@ def revoke(on: Invocation, key_id: str, reason: str) -> None:
 
 
 @key.command("rotate")
-@click.argument("which", type=click.Choice(("log", "payload", "state")))
+@click.argument("which", type=click.Choice(("log", "payload", "state", "token")))
 @changing
 @common
 def rotate(on: Invocation, which: str, reason: str) -> None:
@@ -76,6 +76,7 @@ def rotate(on: Invocation, which: str, reason: str) -> None:
     log      signs the log: old and new key sign the handing over, and either verifies the whole
     payload  seals arguments and results: those that are there stay readable
     state    seals rounds: calls that wait for input begin anew
+    token    signs the tokens of /oauth/token: those that are out stay good until their end
     """
     done = on.change("key.rotate", key=which, reason=reason)
     on.screen.whole(done)

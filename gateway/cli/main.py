@@ -35,8 +35,14 @@ COMMANDS = {
     "tool": Late("gateway.cli.tools:tool", "Their definitions: look, compare, approve, call."),
     "agent": Late("gateway.cli.agents:agent", "Who may knock."),
     "key": Late("gateway.cli.keys:key", "API keys of agents."),
-    "token": Late("gateway.cli.tokens:token", "Tokens of issuers."),
+    "token": Late("gateway.cli.tokens:token", "Tokens: given out to agents, and those of issuers."),
     "policy": Late("gateway.cli.policies:policy", "Who may do what: check, test, ask, apply."),
+    "approval": Late("gateway.cli.approvals:approval", "Calls that wait for somebody's yes."),
+    "run": Late("gateway.cli.runs:run", "Calls that belong together, and what they cost."),
+    "peer": Late("gateway.cli.stopping:peer", "Other agents behind the border: stop, let go on."),
+    "model": Late("gateway.cli.stopping:model", "Models behind the border: stop, let go on."),
+    "freeze": Late("gateway.cli.stopping:freeze", "Stop everything, at once."),
+    "thaw": Late("gateway.cli.stopping:thaw", "Let calls through again."),
     "budget": Late("gateway.cli.budgets:budget", "What limits have left."),
     "connect": Late(
         "gateway.cli.connect:connect", "Point a client at the gateway, or try the way."

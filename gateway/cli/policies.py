@@ -156,7 +156,7 @@ def can_i(
 ) -> None:
     """Whether AGENT may: `yes` and exit 0, or `no` and exit 1. Rates and budgets are not asked.
 
-    AGENT may be ISSUER/SUBJECT, with the roles and scopes of its token.
+    What has to be approved first is no `yes`, either: exit 1. AGENT may be ISSUER/SUBJECT, with the roles and scopes of its token.
     """
     if listed:
         _list_visible(on, agent, given)
@@ -167,7 +167,9 @@ def can_i(
     if on.screen.as_json:
         on.screen.value(told)
     else:
-        on.screen.line("yes" if told["allowed"] else "no", GREEN if told["allowed"] else RED)
+        waits = told["verdict"] == "needs" and not told["stopped"]
+        no = "not before it is approved" if waits else "no"
+        on.screen.line("yes" if told["allowed"] else no, GREEN if told["allowed"] else RED)
         on.screen.note(f"by: {told['stopped'] or told['by']}")
         if told["fix"] and not told["stopped"]:
             on.screen.note(f"fix: {told['fix']}")

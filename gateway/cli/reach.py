@@ -33,6 +33,7 @@ CONNECT_S = 5.0
 # With two_person_policy it matters who asks. Only on the socket does the kernel say so: in a name
 # space of users, anybody is root to his own processes.
 VOUCHED = frozenset({"policy.apply", "policy.rollback", "policy.approve"})
+WAITING = "approval."
 
 
 def perform(
@@ -135,6 +136,8 @@ def _here(
     unserved: Callable[[], None],
 ) -> Any:
     """Own the house for one operation."""
+    if name.startswith(WAITING):
+        raise _nobody_waits()
     if config.two_person_policy and name in VOUCHED:
         raise _not_vouched_for(name)
     import structlog
@@ -216,6 +219,15 @@ def _no_operator(path: Path) -> OperationRefused:
         f"{path} belongs to somebody else, and only its owner and root may do this",
         "run the command as one of them",
         Exit.NOT_OPERATOR,
+    )
+
+
+def _nobody_waits() -> OperationRefused:
+    return OperationRefused(
+        "no gateway runs here",
+        "calls wait for an approval at a gateway that runs, and only that can tell who approves",
+        "start it: customhouse serve",
+        Exit.UNREACHABLE,
     )
 
 

@@ -22,14 +22,15 @@ server.add_command(add)
 @server.command("list")
 @common
 def list_servers(on: Invocation) -> None:
-    """Every server, declared or registered."""
+    """Every server, declared or registered; models and peers, too."""
     rows = _rows(on)
     on.screen.whole(rows)
     on.screen.table(
-        ("SERVER", "STATE", "DEFINITIONS", "APPROVE", "ORIGIN", "TARGET"),
+        ("SERVER", "KIND", "STATE", "DEFINITIONS", "APPROVE", "ORIGIN", "TARGET"),
         [
             (
                 row["name"],
+                row["kind"],
                 row["state"],
                 counted(row["definitions"]) or row["failure"] or "not looked at yet",
                 row["approve"],

@@ -67,7 +67,8 @@ def schema(on: Invocation) -> None:
 
 def _problems(on: Invocation, read: Config) -> Iterator[OperationRefused]:
     from gateway.app.operations.faults import told
-    from gateway.config import ConfigError, agent_keys, check_exposure, resolve
+    from gateway.app.operations.presence import unresolved
+    from gateway.config import agent_keys, check_exposure
 
     try:
         agent_keys(read, os.environ)
@@ -79,13 +80,8 @@ def _problems(on: Invocation, read: Config) -> Iterator[OperationRefused]:
         if no is None:
             raise
         yield no
-    for name, server in read.servers.items():
-        references = [v for v in server.env.values() if v.startswith(("env:", "file:"))]
-        for reference in filter(None, (server.auth, *references)):
-            try:
-                resolve(reference, os.environ)
-            except ConfigError as err:
-                yield OperationRefused(f"server {name}: {err.what}", err.why, err.fix, Exit.INVALID)
+    for said in unresolved(read, os.environ):
+        yield OperationRefused(said["what"], said["why"], said["fix"], Exit.INVALID)
 
 
 def _check_policy(on: Invocation, read: Config) -> None:

@@ -99,7 +99,8 @@ p, gateway-operator, *, admin/budgets, read, -, allow
 p, policy-author, *, admin/policy, read, -, allow
 p, policy-author, *, admin/policy, admin, -, allow
 
-# approver: approves what servers say of themselves, and policies that others propose.
+# approver: approves what servers say of themselves, policies that others propose, and calls that wait.
+p, approver, *, admin/approvals, read, -, allow
 p, approver, *, admin/approvals, admin, -, allow
 p, approver, *, admin/policy, read, -, allow
 

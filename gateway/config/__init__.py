@@ -13,14 +13,19 @@ from gateway.config.read import Reader
 from gateway.config.secrets import check_key, exposed_file, resolve
 from gateway.config.source import Source, read_source
 from gateway.config.values import (
+    PEER_PREFIX,
     Agent,
     Approve,
     Config,
     Issuer,
     Listen,
+    Model,
     OpenApi,
+    Peer,
+    Rules,
     Server,
     Sharing,
+    Upstream,
     of_tool,
 )
 
@@ -31,9 +36,13 @@ __all__ = [
     "ConfigError",
     "Issuer",
     "Listen",
+    "Model",
     "OpenApi",
+    "Peer",
+    "Rules",
     "Server",
     "Sharing",
+    "Upstream",
     "agent_keys",
     "check_exposure",
     "load",
@@ -98,7 +107,8 @@ def check_exposure(config: Config, issued_keys: int) -> None:
     *issued_keys*: live keys in the registry, which the configuration does not know.
     Raises: ConfigError.
     """
-    if config.listen.is_loopback or issued_keys or any(a.key for a in config.agents.values()):
+    own = config.agents.values()
+    if config.listen.is_loopback or issued_keys or any(one.key or one.jwks for one in own):
         return
     if config.issuers:
         return
@@ -111,6 +121,7 @@ def check_exposure(config: Config, issued_keys: int) -> None:
     )
 
 
+_UNENCRYPTED = "the credential crosses the network unencrypted (use https)"
 _Contradiction = tuple[tuple[str, ...], str, str, str]  # where, what, why, fix
 
 
@@ -131,16 +142,7 @@ def _contradictions(config: Config, *, named: bool) -> Iterator[_Contradiction]:
             "everything would be denied, which is not what naming a folder asks for",
             "correct the path, or remove the key",
         )
-    prefixes: dict[str, str] = {}
-    for name, server in config.servers.items():
-        other = prefixes.setdefault(server.prefix.replace("-", "_"), name)
-        if other != name:
-            yield (
-                ("servers", name, "prefix"),
-                f"servers {other} and {name} have the same prefix",
-                "their tools could not be told apart on /mcp",
-                "give one of them another prefix",
-            )
+    yield from _about_names(config)
     roles = {role: name for name, agent in config.agents.items() for role in agent.roles}
     for role in sorted(roles.keys() & config.agents.keys()):
         yield (
@@ -151,6 +153,32 @@ def _contradictions(config: Config, *, named: bool) -> Iterator[_Contradiction]:
         )
     yield from _about_signing(config)
     yield from _about_issuers(config)
+
+
+def _about_names(config: Config) -> Iterator[_Contradiction]:
+    """One name is one upstream, one prefix the tools of one."""
+    known: dict[str, tuple[str, str]] = {}
+    for section, name in ((section, name) for section, one in _behind(config) for name in one):
+        other = known.setdefault(name.replace("-", "_"), (section, name))
+        if other != (section, name):
+            yield (
+                (section, name),
+                f"{section}.{name} and {'.'.join(other)} have the same name",
+                "policy, the log and commands name what is behind the border by it alone",
+                "rename one of them",
+            )
+    prefixes: dict[str, str] = {}
+    wired = [("servers", name, server.prefix) for name, server in config.servers.items()]
+    wired += [("peers", name, PEER_PREFIX + peer.prefix) for name, peer in config.peers.items()]
+    for section, name, prefix in wired:
+        alike = prefixes.setdefault(prefix.replace("-", "_"), name)
+        if alike != name:
+            yield (
+                (section, name, "prefix"),
+                f"{section} {alike} and {name} have the same prefix",
+                "their tools could not be told apart on /mcp",
+                "give one of them another prefix",
+            )
 
 
 def _about_signing(config: Config) -> Iterator[_Contradiction]:
@@ -195,13 +223,23 @@ def _warnings(config: Config) -> Iterator[str]:
     for name, agent in config.agents.items():
         if exposed := exposed_file(agent.key):
             yield f"agents.{name}.key: {exposed}"
-    for name, server in config.servers.items():
-        for reference in (server.auth, *server.env.values()):
-            if exposed := exposed_file(reference):
-                yield f"servers.{name}: {exposed}"
-        parts = urlsplit(server.url)
-        if server.auth and parts.scheme == "http" and not _is_here(parts.hostname or ""):
-            yield f"servers.{name}.url: the credential crosses the network unencrypted (use https)"
+    for section, behind in _behind(config):
+        for name, one in behind.items():
+            for reference in one.references:
+                if exposed := exposed_file(reference):
+                    yield f"{section}.{name}: {exposed}"
+            if one.auth and _in_the_clear(one.url):
+                yield f"{section}.{name}.url: {_UNENCRYPTED}"
+
+
+def _behind(config: Config) -> tuple[tuple[str, Mapping[str, Upstream]], ...]:
+    """By section of the file, all that is behind the border."""
+    return ("servers", config.servers), ("models", config.models), ("peers", config.peers)
+
+
+def _in_the_clear(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme == "http" and not _is_here(parts.hostname or "")
 
 
 def _is_here(host: str) -> bool:

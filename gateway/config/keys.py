@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
-from gateway.config import issuers, kinds
+from gateway.config import issuers, kinds, terms
+from gateway.domain.run import RunLimits
 
 MEBIBYTE = 1_048_576
-_MAX_AMOUNT = 2**53 - 1
 _DAY_S = 86_400
 _DEFAULT_RESULT_TOKENS = 25_000
+_DEFAULT_COMPLETION_TOKENS = 4_096
 
 
 class Key(NamedTuple):
@@ -30,6 +32,7 @@ TOP: Mapping[str, Key] = {
     "allowed_origins": Key(kinds.origins, []),
     "log_level": Key(kinds.log_level, "info"),
     "public_url": Key(issuers.public_url),  # where it listens, when it is not given
+    "runs": Key(terms.runs, asdict(RunLimits())),
 }
 LIMITS: Mapping[str, Key] = {
     "rate": Key(kinds.rate),
@@ -52,17 +55,42 @@ SERVER: Mapping[str, Key] = {
         kinds.per_tool(1, 10_000_000, _DEFAULT_RESULT_TOKENS), _DEFAULT_RESULT_TOKENS
     ),
     "max_result_bytes": Key(kinds.integer(1024, 1024 * MEBIBYTE), 16 * MEBIBYTE),
-    "price": Key(kinds.per_tool(0, _MAX_AMOUNT, 0), 0),
+    "price": Key(kinds.per_tool(0, terms.MAX_AMOUNT, 0), 0),
     "cache": Key(kinds.per_tool(0, _DAY_S, 0), 0),
     "session": Key(kinds.session, "shared"),
     "requests": Key(kinds.requests, ["elicitation"]),
     "sign": Key(kinds.yes_or_no, False),
+}
+MODEL: Mapping[str, Key] = {
+    "url": Key(kinds.url),
+    "auth": SERVER["auth"],
+    "model": Key(terms.model),
+    "tags": SERVER["tags"],
+    "timeout_s": SERVER["timeout_s"],
+    "max_result_tokens": Key(kinds.integer(1, 10_000_000), _DEFAULT_COMPLETION_TOKENS),
+    "max_result_bytes": SERVER["max_result_bytes"],
+    "cache": Key(kinds.integer(0, _DAY_S), 0),
+    **LIMITS,
+}
+PEER: Mapping[str, Key] = {
+    "url": Key(kinds.url),
+    "jwks": Key(terms.key_set),
+    "rules": Key(terms.rules, {}),
+    **{
+        key: SERVER[key]
+        for key in (
+            *("auth", "tools", "tags", "approve", "prefix", "timeout_s"),
+            *("max_result_tokens", "max_result_bytes", "price"),
+        )
+    },
+    **LIMITS,
 }
 AGENT: Mapping[str, Key] = {
     "team": Key(kinds.name),
     "tenant": Key(kinds.name),  # its team's tenant, else "default"
     "roles": Key(kinds.names, []),
     "key": Key(kinds.reference),
+    "jwks": Key(terms.key_file),
     **LIMITS,
 }
 TEAM: Mapping[str, Key] = {"tenant": Key(kinds.name), **LIMITS}
@@ -80,6 +108,8 @@ TOOLSET: Mapping[str, Key] = {"tools": Key(kinds.bundle, [])}
 
 SECTIONS: Mapping[str, Mapping[str, Key]] = {
     "servers": SERVER,
+    "models": MODEL,
+    "peers": PEER,
     "agents": AGENT,
     "issuers": ISSUER,
     "teams": TEAM,

@@ -15,7 +15,10 @@ from gateway.config.values import (
     Agent,
     Config,
     Issuer,
+    Model,
     OpenApi,
+    Peer,
+    Rules,
     Server,
     Setting,
     Sharing,
@@ -63,6 +66,8 @@ class Reader:
                 name: self._values(("toolsets", name))["tools"] for name in self._names("toolsets")
             },
             issuers={name: self._issuer(name, values, homes) for name, values in issuers.items()},
+            models={name: self._model(name) for name in self._names("models")},
+            peers={name: self._peer(name) for name in self._names("peers")},
             file=self.source.file,
             settings=tuple(self.settings),
         )
@@ -150,10 +155,35 @@ class Reader:
             table = self._table((*path, "limits"), given["limits"])
             self._known((*path, "limits"), table, LIMITS)
             limits = self._values((*path, "limits"), table, LIMITS)
-        if "prefix" not in values:
-            values["prefix"] = name
-            self._note((*path, "prefix"), name, given=False)
+        self._add_prefix(path, values)
         return Server(**values, limits=_limits(limits))
+
+    def _model(self, name: str) -> Model:
+        path = ("models", name)
+        values = self._values(path)
+        self._wanted(path, values, "url", "it is where its provider is")
+        self._wanted(path, values, "model", "it says what the provider calls it")
+        terms = values.pop("model")
+        return Model(**_without_limits(values), terms=terms, limits=_limits(values))
+
+    def _peer(self, name: str) -> Peer:
+        path = ("peers", name)
+        values = self._values(path)
+        self._wanted(path, values, "url", "it is where its card is")
+        self._add_prefix(path, values)
+        return Peer(**_without_limits(values), limits=_limits(values))
+
+    def _wanted(self, path: KeyPath, values: Mapping[str, Any], key: str, why: str) -> None:
+        if key not in values:
+            one = path[0].removesuffix("s")
+            raise self.source.error(
+                path, f"the {one} {path[1]} has no {key}", why, f"add {key} = ..."
+            )
+
+    def _add_prefix(self, path: KeyPath, values: dict[str, Any]) -> None:
+        if "prefix" not in values:
+            values["prefix"] = path[1]
+            self._note((*path, "prefix"), path[1], given=False)
 
     def _check_session(self, path: KeyPath, session: Sharing, given: Mapping[str, Any]) -> None:
         stray = [key for key in _SHARED_ONLY if key in given]
@@ -179,6 +209,7 @@ class Reader:
             team=team,
             roles=values["roles"],
             key=values.get("key", ""),
+            jwks=values.get("jwks", ""),
             limits=_limits(values),
         )
 
@@ -241,6 +272,8 @@ class Reader:
             return f"file:{base / Path(value.removeprefix('file:')).expanduser()}"
         if isinstance(value, dict):
             return {key: self._anchored(item) for key, item in value.items()}
+        if isinstance(value, Rules) and value.schema:
+            return replace(value, schema=(base / value.schema).absolute())
         if isinstance(value, OpenApi) and "://" not in value.document:
             path = base / Path(value.document).expanduser()
             return replace(value, document=str(path.absolute()))
@@ -268,6 +301,10 @@ def _limits(values: Mapping[str, Any]) -> Limits | None:
     if "rate" in values or "budget" in values:
         return Limits(values.get("rate"), values.get("budget", {}))
     return None
+
+
+def _without_limits(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key not in LIMITS}
 
 
 def _toml(raw: Any) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.config import issuers, kinds
+from gateway.config import issuers, kinds, terms
 from gateway.config.keys import LIMITS, SECTIONS, TOP, Key
 from gateway.config.values import Approve, Sharing
 from gateway.domain.algorithms import SORT_OF
@@ -40,6 +40,7 @@ def _table(value: Schema) -> Schema:
 
 
 _URL = _pattern(r"^https?://[!-~]+$")
+_KEY_FILE = _pattern("^file:.+$")
 _NAMED = _pattern(NAME)
 _OF_KIND: Mapping[kinds.Parse, Schema] = {
     kinds.text: _TEXT,
@@ -78,6 +79,8 @@ _OF_KIND: Mapping[kinds.Parse, Schema] = {
     },
     kinds.tags: _table(_list(_pattern("^[a-z0-9][a-z0-9_]{0,31}$"))),
     kinds.approve: {"enum": [str(one) for one in Approve]},
+    terms.size: {"enum": list(terms.SIZES)},
+    terms.schema_file: _KEY_FILE,
     kinds.rate: _pattern("^[0-9]+/(?:s|sec|min|hour|h)$"),
     kinds.budget: {
         "type": "object",
@@ -86,6 +89,8 @@ _OF_KIND: Mapping[kinds.Parse, Schema] = {
     },
     issuers.identifier: _URL,
     issuers.key_set: _URL,
+    terms.key_file: _KEY_FILE,
+    terms.key_set: {"anyOf": [_URL, _KEY_FILE]},
     issuers.public_url: _pattern(r"^https?://[!-~]+$"),
     issuers.algorithms: _list({"enum": sorted(SORT_OF)}, least=1),
     issuers.worth: {
@@ -95,6 +100,12 @@ _OF_KIND: Mapping[kinds.Parse, Schema] = {
     },
 }
 
+_TABLES: Mapping[kinds.Parse, tuple[Mapping[str, tuple[kinds.Parse, str]], list[str]]] = {
+    terms.model: (terms.MODEL, ["id"]),
+    terms.rules: (terms.RULES, []),
+    terms.runs: (terms.RUNS, []),
+}
+
 
 def schema() -> Schema:
     """The schema of customhouse.toml."""
@@ -102,9 +113,9 @@ def schema() -> Schema:
     servers["properties"]["limits"] = _entry(LIMITS)
     servers["oneOf"] = [{"required": [way]} for way in WAYS]
     servers["dependentRequired"] = {"openapi": ["url"]}
-    sections = {
-        name: servers if name == "servers" else _entry(keys) for name, keys in SECTIONS.items()
-    }
+    sections = {name: _entry(keys) for name, keys in SECTIONS.items()} | {"servers": servers}
+    sections["models"]["required"] = ["url", "model"]
+    sections["peers"]["required"] = ["url"]
     return {
         "$schema": DIALECT,
         "title": "customhouse.toml",
@@ -121,7 +132,9 @@ def of_key(key: Key) -> Schema:
 
     Raises: KeyError: its kind has no schema yet.
     """
-    if key.parse in kinds.BOUNDS:
+    if key.parse in _TABLES:
+        said = _small(*_TABLES[key.parse])
+    elif key.parse in kinds.BOUNDS:
         said = _whole(kinds.BOUNDS[key.parse])
     elif key.parse in kinds.PER_TOOL:
         number = _whole(kinds.PER_TOOL[key.parse])
@@ -129,6 +142,11 @@ def of_key(key: Key) -> Schema:
     else:
         said = dict(_OF_KIND[key.parse])
     return said if key.default is None or _is_wanted(key) else {**said, "default": key.default}
+
+
+def _small(keys: Mapping[str, tuple[kinds.Parse, str]], wanted: list[str]) -> Schema:
+    entry = _entry({name: Key(parse) for name, (parse, _) in keys.items()})
+    return {**entry, "required": wanted} if wanted else entry
 
 
 def _is_wanted(key: Key) -> bool:

@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 from gateway.domain.asking import DEFAULT_REQUESTS
 from gateway.domain.budget import Limits
+from gateway.domain.model import ModelTerms
+from gateway.domain.run import RunLimits
 from gateway.domain.toolset import Toolset
 
+PEER_PREFIX = "a2a_"  # before the prefix of a peer, on the wire
 PerTool = tuple[tuple[str, int], ...]
 """(glob, number) in order: the first that matches a tool holds. The last glob is always "*"."""
 
@@ -88,6 +91,69 @@ class Server:
     sign: bool = False  # each request to it says, signed, which call it carries
     limits: Limits | None = None  # of each of its tools, per tenant
 
+    @property
+    def references(self) -> tuple[str, ...]:
+        """Where secrets may be referred to."""
+        return (self.auth, *self.env.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One model of a provider that speaks like OpenAI's."""
+
+    url: str  # below it are chat/completions and the others
+    terms: ModelTerms
+    max_result_tokens: int  # imposed on a request that asks for no other
+    cache: int  # seconds for which the answer to a deterministic request answers equal ones
+    max_result_bytes: int
+    timeout_s: float
+    auth: str = ""  # a reference; goes out as a bearer token
+    tags: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    limits: Limits | None = None  # per tenant
+    sign: ClassVar[bool] = False
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        return (self.auth,)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a message to a peer is held to before it is delivered."""
+
+    max_bytes: int = 65_536  # 0: as many as of any request
+    depth: int = 4  # agents that it may have come through; 0: any number
+    data: tuple[str, ...] = ()  # classes of data that may go there; (): of whichever
+    skills: tuple[str, ...] = ("*",)  # globs of those that may be asked
+    schema: Path | None = None  # JSON Schema of its data
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """One agent that speaks A2A, by the URL of its card."""
+
+    url: str
+    prefix: str
+    max_result_tokens: PerTool
+    price: PerTool
+    max_result_bytes: int
+    timeout_s: float
+    auth: str = ""
+    jwks: str = ""  # file:PATH or a URL: the card is signed by one of these keys
+    rules: Rules = Rules()
+    tools: tuple[str, ...] = ("*",)  # globs of the skills that are taken in
+    tags: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    approve: Approve = Approve.ASK
+    limits: Limits | None = None  # of each of its skills, per tenant
+    sign: ClassVar[bool] = False
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        return (self.auth,)
+
+
+Upstream = Server | Model | Peer
+
 
 @dataclass(frozen=True, slots=True)
 class Agent:
@@ -95,6 +161,7 @@ class Agent:
     team: str = ""
     roles: tuple[str, ...] = ()
     key: str = ""  # a reference; "" when its keys are issued by command
+    jwks: str = ""  # file:PATH of its public keys, with which it can prove itself
     limits: Limits | None = None
 
 
@@ -145,11 +212,19 @@ class Config:
     tenants: Mapping[str, Tenant]
     toolsets: Mapping[str, Toolset]
     issuers: Mapping[str, Issuer] = field(default_factory=dict)
+    models: Mapping[str, Model] = field(default_factory=dict)
+    peers: Mapping[str, Peer] = field(default_factory=dict)
+    runs: RunLimits = field(default_factory=RunLimits)  # of each run
     public_url: str = ""  # of this gateway as clients see it; "" for where it listens
     two_person_policy: bool = False  # what one person proposes, another one has to approve
     file: Path | None = None
     warnings: tuple[str, ...] = ()  # worth a person's look, not worth staying closed
     settings: tuple[Setting, ...] = ()
+
+    @property
+    def upstreams(self) -> dict[str, Upstream]:
+        """All that is declared to be behind the border; no two have one name."""
+        return {**self.servers, **self.models, **self.peers}
 
     @property
     def proved_roles(self) -> frozenset[str]:

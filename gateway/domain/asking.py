@@ -121,7 +121,9 @@ def has_extension(capabilities: bytes, extension: str) -> bool:
 
 def as_child(call: Call, ask: Ask, call_id: str) -> Call:
     """*ask* as a call of its own: of the same principal, under what allowed the call it is part of."""
-    return replace(call, id=call_id, method=ask.method, params=ask.params, meta={}, parent=call.id)
+    return replace(
+        call, id=call_id, method=ask.method, params=ask.params, meta={}, parent=call.id, key=""
+    )
 
 
 def is_child(call: Call) -> bool:

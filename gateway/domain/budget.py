@@ -1,6 +1,7 @@
-"""How much: holds and charges over a hierarchy of accounts, in UTC calendar windows.
+"""How much: holds and charges over a hierarchy of accounts, in UTC calendar windows and lives.
 
-A purse is one account in one window. It never refuses: `room` looks, `hold` takes, `settle` charges
+A purse is one account in one window: in each of the calendar for tenant, team, agent and tool, and in
+its life for the run and for each grant. It never refuses: `room` looks, `hold` takes, `settle` charges
 what was used and releases the rest. Standard library only: the offline verifier folds with it.
 """
 
@@ -8,82 +9,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any, NamedTuple
 
+# All that has to do with budgets is imported from here.
+from gateway.domain.limits import LEVELS as LEVELS
+from gateway.domain.limits import MAX_AMOUNT as MAX_AMOUNT
+from gateway.domain.limits import METERS as METERS
+from gateway.domain.limits import Budget as Budget
+from gateway.domain.limits import Limits as Limits
+from gateway.domain.limits import Shortfall as Shortfall
+from gateway.domain.limits import level_of as level_of
+from gateway.domain.limits import shortfall
+from gateway.domain.lives import IN_CALENDAR, Life, Lives
 from gateway.domain.model import Amounts
-from gateway.domain.rate import Rate
-from gateway.domain.window import WINDOWS as WINDOWS  # read from here with METERS and LEVELS
-from gateway.domain.window import spans
-
-LEVELS = ("tenant", "team", "agent", "tool")  # of the accounts, outermost first
-METERS = ("tokens", "calls", "cost")
-MAX_AMOUNT = 2**53 - 1  # every JSON reader of the log keeps integers up to here exact
-
-_GRAMMAR = re.compile(r"([0-9]{1,16})([kMG]?)/(min|minute|day|month)")
-_SCALES = {"": 1, "k": 1_000, "M": 1_000_000, "G": 1_000_000_000}
-
-
-class Budget(NamedTuple):
-    """One limit: *amount* of a meter per *window*."""
-
-    amount: int
-    window: str
-
-    @classmethod
-    def parse(cls, text: str) -> Budget:
-        """Read "200k/day" (k, M, G; per min, day or month). Raises: ValueError, in one sentence."""
-        match = _GRAMMAR.fullmatch(text)
-        if match is None:
-            raise ValueError(
-                f'expected a budget such as "200k/day" (k, M, G; min, day, month), not {text!r:.60}'
-            )
-        amount = int(match[1]) * _SCALES[match[2]]
-        if amount > MAX_AMOUNT:
-            raise ValueError(f"a budget is at most {MAX_AMOUNT}, not {text!r:.60}")
-        return cls(amount, "minute" if match[3] == "min" else match[3])
-
-    def __str__(self) -> str:
-        for suffix in "GMk":
-            if self.amount and self.amount % _SCALES[suffix] == 0:
-                return f"{self.amount // _SCALES[suffix]}{suffix}/{self.window}"
-        return f"{self.amount}/{self.window}"
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one account may use: a rate, and an amount per (meter, window)."""
-
-    rate: Rate | None = None
-    budgets: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    # The same as (window index, meter index, amount), in the order they are looked at.
-    rows: tuple[tuple[int, int, int], ...] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        for meter, window in self.budgets:
-            if meter not in METERS or window not in WINDOWS:
-                raise ValueError(f"there is no limit of {meter!r:.40} per {window!r:.40}")
-        rows = sorted(
-            (METERS.index(meter), WINDOWS.index(window), amount)
-            for (meter, window), amount in self.budgets.items()
-        )
-        object.__setattr__(self, "rows", tuple((w, m, amount) for m, w, amount in rows))
-
-
-@dataclass(frozen=True, slots=True)
-class Shortfall:
-    """The first limit that does not cover a call."""
-
-    level: str
-    account: str
-    meter: str
-    window: str
-    limit: int
-    needed: int
-    remaining: int
-    reset_at_us: int
+from gateway.domain.window import CALENDAR, LIFE, WINDOWS, minute, spans
 
 
 class Hold(NamedTuple):
@@ -125,22 +66,24 @@ class _Open(NamedTuple):
     hold: Hold
     books: tuple[_Book, ...]
     purses: tuple[list[int], ...]
+    lives: tuple[Life, ...] = ()
 
 
 class Purses:
     """Every account's purses: a projection of the log, the same for every fold of the same log.
 
-    Time never runs backwards: the ledger's entry times are monotonic. Purses of all three windows
+    Time never runs backwards: the ledger's entry times are monotonic. Purses of all calendar windows
     are kept for every account that was ever charged in them, because a limit may be set later.
     """
 
     def __init__(self) -> None:
         self._open: dict[int, _Open] = {}
-        self._now = tuple(_Book(window, 0, 0) for window in range(len(WINDOWS)))
+        self._now = tuple(_Book(window, 0, 0) for window in range(len(CALENDAR)))
         self._past: list[_Book] = []  # windows that are over, while a hold of theirs is open
+        self._lives = Lives()
         self._from_us = 0
         self._until_us = 0
-        # accounts of a call -> its purses in the current windows; forgotten every minute
+        # accounts in the calendar -> their purses in the current windows; forgotten every minute
         self._routes: dict[tuple[str, ...], tuple[list[int], ...]] = {}
 
     def room(
@@ -150,30 +93,30 @@ class Purses:
         amounts: Amounts,
         t_us: int,
     ) -> Shortfall | None:
-        """The first limit (level, then meter, then window) that does not cover *amounts*."""
+        """The first limit (level, then meter, then window) that does not cover *amounts*.
+
+        Nor is there room for another run or grant of a tenant that has `MAX_LIVES`, limited or not.
+        """
         books = self._now if self._from_us <= t_us < self._until_us else self._look(t_us)
         needs = (amounts.tokens, amounts.calls, amounts.cost)
         for level, limits in enumerate(limits_of):
             if limits is None:
                 continue
+            if level >= IN_CALENDAR:
+                break
             for window, meter, limit in limits.rows:
                 purse = books[window].purses.get(accounts[level])
                 used = purse[meter] if purse else 0
                 if needs[meter] and used + needs[meter] > limit:
-                    return Shortfall(
-                        level=LEVELS[level],
-                        account=accounts[level],
-                        meter=METERS[meter],
-                        window=WINDOWS[window],
-                        limit=limit,
-                        needed=needs[meter],
-                        remaining=max(0, limit - used),
-                        reset_at_us=books[window].end_us,
-                    )
-        return None
+                    row = window, meter, limit
+                    place = level, accounts[level]
+                    return shortfall(place, row, used, needs[meter], books[window].end_us)
+        if len(accounts) <= IN_CALENDAR:
+            return None
+        return self._lives.room(accounts, limits_of, needs, max(t_us, self._from_us))
 
     def hold(self, leaf: int, accounts: Sequence[str], amounts: Amounts, t_us: int) -> None:
-        """Set *amounts* aside on every account ("" means none at that level), in every window.
+        """Set *amounts* aside on every account ("" means none at that level), in all its windows.
 
         Raises: ValueError: the leaf has a hold, an amount is negative, or time ran backwards.
         """
@@ -184,15 +127,20 @@ class Purses:
             raise ValueError(f"leaf {leaf} holds a negative amount")
         if not self._from_us <= t_us < self._until_us:
             self._turn(t_us)
-        key = tuple(accounts)
-        purses = self._routes.get(key) or self._route(key)
+        key = calendar = tuple(accounts)
+        lives: tuple[Life, ...] = ()
+        if len(key) > IN_CALENDAR:
+            calendar, lives = key[:IN_CALENDAR], self._join(key, t_us)
+        purses = self._routes.get(calendar) or self._route(calendar)
+        if lives:
+            purses += tuple(life.used for life in lives)
         for purse in purses:
             purse[0] += tokens
             purse[1] += calls
             purse[2] += cost
         for book in self._now:
             book.open += 1
-        self._open[leaf] = _Open(Hold(key, amounts, t_us), self._now, purses)
+        self._open[leaf] = _Open(Hold(key, amounts, t_us), self._now, purses, lives)
 
     def settle(self, leaf: int, charged: Amounts) -> None:
         """Charge *charged* in the windows of the hold and release the rest of it.
@@ -215,6 +163,8 @@ class Purses:
                     purse[meter] -= released
         for book in opened.books:
             book.open -= 1
+        if opened.lives:
+            self._lives.settle(opened.lives, self._from_us)
 
     def open_holds(self) -> Mapping[int, Hold]:
         """The holds that have not settled, by the leaf of their intent."""
@@ -223,30 +173,52 @@ class Purses:
     def left(
         self, accounts: Sequence[str], limits_of: Sequence[Limits | None], t_us: int
     ) -> dict[str, int]:
-        """ "tokens/day" -> what the tightest level has left; nothing where nobody set a limit."""
+        """ "tokens/day" -> what the tightest level has left; nothing where nobody set a limit.
+
+        Of a run or a grant it is "tokens/run", "tokens/grant".
+        """
         books = self._look(t_us)
         left: dict[str, int] = {}
-        for account, limits in zip(accounts, limits_of, strict=True):
+        for level, (account, limits) in enumerate(zip(accounts, limits_of, strict=True)):
             for window, meter, limit in limits.rows if limits else ():
-                purse = books[window].purses.get(account)
+                if window != LIFE:
+                    purse = books[window].purses.get(account)
+                    name = _LEFT_NAMES[meter][window]
+                else:
+                    life = self._lives.of(account, self._minute(t_us))
+                    purse = life.used if life else None
+                    name = f"{METERS[meter]}/{level_of(level)}"
                 remaining = limit - purse[meter] if purse else limit
-                name = _LEFT_NAMES[meter][window]
                 if name not in left or remaining < left[name]:
                     left[name] = max(0, remaining)
         return left
 
     def purse(self, account: str, window: str, t_us: int) -> Purse:
         """What *account* holds and was charged in the *window* that *t_us* falls in."""
-        book = self._look(t_us)[WINDOWS.index(window)]
-        used = book.purses.get(account, [0, 0, 0])
-        held = self._held().get((account, book.window, book.start_us), [0, 0, 0])
+        index = WINDOWS.index(window)
+        if index == LIFE:
+            life = self._lives.of(account, self._minute(t_us))
+            start_us, used = (life.start_us, life.used) if life else (t_us, [0, 0, 0])
+        else:
+            book = self._look(t_us)[index]
+            start_us, used = book.start_us, book.purses.get(account, [0, 0, 0])
+        held = self._held().get((account, index, start_us), [0, 0, 0])
         charged = (all_ - open_ for all_, open_ in zip(used, held, strict=True))
-        return Purse(book.start_us, Amounts(*held), Amounts(*charged))
+        return Purse(start_us, Amounts(*held), Amounts(*charged))
+
+    def life(self, account: str, t_us: int = 0) -> tuple[int, int] | None:
+        """When the life of *account* began, and how many holds are open in it; None: it has none.
+
+        Without *t_us*, at the latest time that anything was held.
+        """
+        life = self._lives.of(account, self._minute(t_us))
+        return (life.start_us, life.open) if life else None
 
     # -- as bytes ---------------------------------------------------------------------------------
     # {"at":86400000000,
     #  "holds":[[7,86400000000,["t1","","a1","x1"],[250,1,0]]],          leaf, time, accounts, held
-    #  "purses":[["t1","day",86400000000,[250,1,0],[90,2,0]],...],       ..., start, held, charged
+    #  "purses":[["t1","day",86400000000,[250,1,0],[90,2,0]],...,        ..., start, held, charged
+    #            ["r1","life",86400000000,[250,1,0],[90,2,0],"t1"]],     ..., and of whom
     #  "v":1}
 
     def canonical(self, t_us: int) -> bytes:
@@ -254,10 +226,14 @@ class Purses:
         at_us = max(t_us, self._from_us)
         held = self._held()
         rows = [
-            _row(account, book, purse, held.get((account, book.window, book.start_us), [0, 0, 0]))
+            _row((account, book.window, book.start_us), purse, held)
             for book in (*self._now, *self._past)
             for account, purse in book.purses.items()
             if book.end_us > at_us or (account, book.window, book.start_us) in held
+        ]
+        rows += [
+            [*_row((life.account, LIFE, life.start_us), life.used, held), life.tenant]
+            for life in self._lives.all(minute(at_us))
         ]
         holds = [
             [leaf, hold.at_us, list(hold.accounts), _listed(hold.amounts)]
@@ -267,7 +243,7 @@ class Purses:
         return json.dumps(state, sort_keys=True, separators=(",", ":")).encode()
 
     def digest(self, t_us: int) -> str:
-        return hashlib.sha256(self.canonical(t_us)).hexdigest()
+        return digest_of(self.canonical(t_us))
 
     @classmethod
     def load(cls, state: bytes) -> Purses:
@@ -285,23 +261,33 @@ class Purses:
         at_us = int(state["at"])
         self._turn(at_us)
         books = {(book.window, book.start_us): book for book in self._now}
-        for account, window, start_us, held, charged in state["purses"]:
-            book = self._book(books, WINDOWS.index(window), start_us)
-            sums = zip(_whole(held), _whole(charged), strict=True)
-            book.purses[account] = [h + c for h, c in sums]
+        # By their start, because lives are kept in the order in which they began.
+        for account, window, start_us, held, charged, *of in sorted(
+            state["purses"], key=itemgetter(2)
+        ):
+            sums = [h + c for h, c in zip(_whole(held), _whole(charged), strict=True)]
+            index = WINDOWS.index(window)
+            if index == LIFE:
+                (tenant,), (began_us,) = of, _whole((start_us,))
+                self._lives.begin(account, str(tenant), began_us).used = sums
+            else:
+                self._book(books, index, start_us).purses[account] = sums
         for leaf, t_us, accounts, amounts in state["holds"]:
-            found = tuple(self._book(books, w, start) for w, start, _ in spans(t_us))
-            purses = tuple(
-                book.purses.setdefault(account, [0, 0, 0])
-                for book in found
-                for account in _distinct(tuple(accounts))
-            )
-            for book in found:
-                book.open += 1
-            self._open[leaf] = _Open(
-                Hold(tuple(accounts), Amounts(*_whole(amounts)), t_us), found, purses
-            )
+            hold = Hold(tuple(accounts), Amounts(*_whole(amounts)), t_us)
+            self._open[leaf] = self._reopened(books, hold)
         return at_us
+
+    def _reopened(self, books: dict[tuple[int, int], _Book], hold: Hold) -> _Open:
+        lives = self._join(hold.accounts, hold.at_us)
+        found = tuple(self._book(books, w, start) for w, start, _ in spans(hold.at_us))
+        for book in found:
+            book.open += 1
+        purses = tuple(
+            book.purses.setdefault(account, [0, 0, 0])
+            for book in found
+            for account in _distinct(hold.accounts[:IN_CALENDAR])
+        )
+        return _Open(hold, found, purses + tuple(life.used for life in lives), lives)
 
     def _book(self, books: dict[tuple[int, int], _Book], window: int, start_us: int) -> _Book:
         book = books.get((window, start_us))
@@ -322,6 +308,11 @@ class Purses:
         self._past = [book for book in past if book.open and book not in self._now]
         self._from_us, self._until_us = self._now[0].start_us, self._now[0].end_us
         self._routes.clear()
+        self._lives.turn(self._from_us)
+
+    def _minute(self, t_us: int) -> int:
+        """The minute to ask lives about; an earlier time means the latest."""
+        return max(minute(t_us), self._from_us)
 
     def _look(self, t_us: int) -> Sequence[_Book]:
         """The windows of *t_us*, without touching anything; an earlier time means the latest."""
@@ -340,19 +331,31 @@ class Purses:
         self._routes[accounts] = route
         return route
 
-    def _held(self) -> dict[tuple[str, int, int], list[int]]:
+    def _join(self, accounts: tuple[str, ...], t_us: int) -> tuple[Life, ...]:
+        """A hold more in the life of every account that is in no calendar."""
+        _distinct(accounts)
+        return self._lives.hold(
+            [account for account in accounts[IN_CALENDAR:] if account], accounts[0], t_us
+        )
+
+    def _held(self) -> dict[_Place, list[int]]:
         """What is held, per account, window and start: the sum of the open holds."""
-        held: dict[tuple[str, int, int], list[int]] = {}
-        for hold, books, _ in self._open.values():
-            for book in books:
-                for account in _distinct(hold.accounts):
-                    sums = held.setdefault((account, book.window, book.start_us), [0, 0, 0])
-                    for meter, amount in enumerate(_listed(hold.amounts)):
-                        sums[meter] += amount
+        held: dict[_Place, list[int]] = {}
+        for hold, books, _, lives in self._open.values():
+            present = _distinct(hold.accounts[:IN_CALENDAR])
+            places = [(one, book.window, book.start_us) for book in books for one in present]
+            places += [(life.account, LIFE, life.start_us) for life in lives]
+            for place in places:
+                sums = held.setdefault(place, [0, 0, 0])
+                for meter, amount in enumerate(_listed(hold.amounts)):
+                    sums[meter] += amount
         return held
 
 
 _LEFT_NAMES = tuple(tuple(f"{meter}/{window}" for window in WINDOWS) for meter in METERS)
+
+
+_Place = tuple[str, int, int]  # account, window, start
 
 
 def _distinct(accounts: tuple[str, ...]) -> tuple[str, ...]:
@@ -374,6 +377,13 @@ def _whole(amounts: Iterable[Any]) -> list[int]:
     return found
 
 
-def _row(account: str, book: _Book, used: list[int], held: list[int]) -> list[Any]:
+def _row(place: _Place, used: list[int], held_at: Mapping[_Place, list[int]]) -> list[Any]:
+    account, window, start_us = place
+    held = held_at.get(place, [0, 0, 0])
     charged = [all_ - open_ for all_, open_ in zip(used, held, strict=True)]
-    return [account, WINDOWS[book.window], book.start_us, held, charged]
+    return [account, WINDOWS[window], start_us, held, charged]
+
+
+def digest_of(state: bytes) -> str:
+    """What a counters entry says of the *state* that `canonical` made."""
+    return hashlib.sha256(state).hexdigest()

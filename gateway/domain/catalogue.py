@@ -7,7 +7,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from gateway.domain.asking import DEFAULT_REQUESTS
+from gateway.domain.message_rules import MessageRules
 from gateway.domain.model import Approval, Call, Definition, Kind
+from gateway.domain.names import called_as
 from gateway.domain.template import BadTemplate, Template
 
 _Listing = tuple[Definition, ...]
@@ -18,9 +20,12 @@ class ServerView:
     """What the border knows of one server, whatever its definitions."""
 
     suspended: bool = False
-    instructions: Definition | None = None  # pinned like a tool; shown only when approved
+    # Pinned like a tool, and shown only when approved; of a peer its card without the skills.
+    instructions: Definition | None = None
     requests: frozenset[str] = DEFAULT_REQUESTS  # what it may ask its callers
     extensions: frozenset[str] = frozenset()  # of those that are carried, what it advertises
+    kind: Kind = Kind.SERVER  # or MODEL, or PEER
+    rules: MessageRules | None = None  # of a peer: what it may be sent
 
 
 @dataclass(frozen=True)
@@ -62,17 +67,28 @@ class Catalogue:
         return self._named.get((server, kind, name))
 
     def by_wire(self, kind: Kind, wire_name: str) -> Definition | None:
-        """The definition that /mcp calls *wire_name*: the approved one, when several want it."""
+        """The definition that /mcp calls *wire_name*: the approved one, when several want it.
+
+        A skill of a peer is found among the tools.
+        """
         return self._wired.get((kind, wire_name))
 
     def listing(self, kind: Kind, server: str | None = None) -> _Listing:
-        """The approved definitions of servers that serve, by wire name; of one server or of all."""
+        """The approved definitions of servers that serve, by wire name; of one server or of all.
+
+        Skills of peers are among the tools, and also for themselves.
+        """
         return self._listings.get((kind, server), ())
 
     def serves(self, server: str) -> bool:
-        """The server is known and not suspended; "" is the gateway itself."""
+        """The server is known and not suspended; "" is the gateway itself.
+
+        A peer is where its card says, so that nothing is sent to one whose card is not approved.
+        """
         view = self.servers.get(server)
-        return not server or (view is not None and not view.suspended)
+        if view is None or view.suspended:
+            return not server
+        return view.kind is not Kind.PEER or view.instructions is not None
 
     def requests_of(self, server: str) -> frozenset[str]:
         """The kinds of input that *server* may ask its callers for."""
@@ -114,8 +130,9 @@ class Catalogue:
         rows: dict[tuple[Kind, str | None], list[Definition]] = {}
         for definition in ordered:
             if definition.approval is Approval.APPROVED and self.serves(definition.server):
-                rows.setdefault((definition.kind, None), []).append(definition)
-                rows.setdefault((definition.kind, definition.server), []).append(definition)
+                for kind in {definition.kind, called_as(definition.kind)}:
+                    rows.setdefault((kind, None), []).append(definition)
+                    rows.setdefault((kind, definition.server), []).append(definition)
         return {key: tuple(found) for key, found in rows.items()}
 
 
@@ -129,7 +146,7 @@ def _by_name(ordered: list[Definition]) -> dict[tuple[str, Kind, str], Definitio
 def _by_wire_name(ordered: list[Definition]) -> dict[tuple[Kind, str], Definition]:
     wired: dict[tuple[Kind, str], Definition] = {}
     for definition in ordered:
-        key = (definition.kind, definition.wire_name)
+        key = (called_as(definition.kind), definition.wire_name)
         taken = wired.get(key)
         if taken is None or taken.approval is not Approval.APPROVED:
             wired[key] = definition
@@ -140,7 +157,7 @@ def _by_wire_name(ordered: list[Definition]) -> dict[tuple[Kind, str], Definitio
 
 def _exclusive(definition: Definition) -> bool:
     """Tools and prompts are called by wire name alone; several servers may know one URI."""
-    return definition.kind in (Kind.TOOL, Kind.PROMPT)
+    return called_as(definition.kind) in (Kind.TOOL, Kind.PROMPT)
 
 
 def _compiled(ordered: list[Definition]) -> dict[str, list[tuple[Template, Definition]]]:

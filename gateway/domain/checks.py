@@ -17,8 +17,12 @@ from gateway.domain.model import Act, Approval, Call, Decision, Definition, Kind
 from gateway.domain.rate import Wait
 from gateway.domain.refusal import Refused
 
-_PINNED_KINDS = frozenset({Kind.TOOL, Kind.RESOURCE, Kind.TEMPLATE, Kind.PROMPT})
+_PINNED_KINDS = frozenset(
+    {Kind.TOOL, Kind.RESOURCE, Kind.TEMPLATE, Kind.PROMPT, Kind.MODEL, Kind.PEER}
+)
 _WITH_ARGUMENTS = frozenset({(Kind.TOOL, Act.CALL), (Kind.PROMPT, Act.GET)})
+_FOR_GOOD = frozenset({"run", "grant"})  # levels that are over before their budget comes anew
+_BY_TOOL_CALL = "tools/call"  # how also a skill of a peer can be called
 
 
 class Standing(NamedTuple):
@@ -31,6 +35,8 @@ class Standing(NamedTuple):
     wait: Callable[[], Wait | None]  # the first level whose rate has no room
     shortfall: Callable[[], Shortfall | None]  # the first limit that does not cover the hold
     requests: frozenset[str] = frozenset()  # what the server may ask its callers
+    run: Callable[[], Refused | None] = lambda: None  # why its run goes no further
+    consent: Callable[[], Refused | None] = lambda: None  # whom it waits for, or who said no
 
 
 Check = Callable[[Call, Standing], Refused | None]
@@ -39,7 +45,7 @@ Check = Callable[[Call, Standing], Refused | None]
 def allowed(call: Call, standing: Standing) -> Refused | None:
     """Policy said allow. The reason is told only of what the caller sees in lists anyway."""
     decision = standing.decision
-    if decision.verdict is Verdict.ALLOW:
+    if decision.verdict is not Verdict.DENY:
         return None
     if call.definition is None and _needs_definition(call):
         return Refused(refusal.UNKNOWN_OBJECT, call.id)  # for the log: nothing that is forbidden
@@ -97,13 +103,24 @@ def too_fast(call: Call, wait: Wait) -> Refused:
     return Refused(refusal.RATE_LIMITED, call.id, detail)
 
 
+def within_run(_call: Call, standing: Standing) -> Refused | None:
+    """The run goes on, not too deep, too wide or in circles."""
+    return standing.run()
+
+
+def approved(_call: Call, standing: Standing) -> Refused | None:
+    """Where policy demands it, somebody approved this very call."""
+    return standing.consent()
+
+
 def arguments_valid(call: Call, standing: Standing) -> Refused | None:
     """The arguments fit the pinned schema. A tool without a compiled schema is never called."""
-    if (call.kind, call.act) not in _WITH_ARGUMENTS or standing.definition is None:
+    is_skill = call.kind is Kind.PEER and call.method == _BY_TOOL_CALL
+    if not (is_skill or (call.kind, call.act) in _WITH_ARGUMENTS) or standing.definition is None:
         return None
     validate = standing.definition.validate
     if validate is None:
-        return Refused(refusal.QUARANTINED, call.id) if call.kind is Kind.TOOL else None
+        return None if call.kind is Kind.PROMPT else Refused(refusal.QUARANTINED, call.id)
     problem = validate(call.arguments)
     return Refused(refusal.INVALID_ARGUMENTS, call.id, {"problem": problem}) if problem else None
 
@@ -121,7 +138,9 @@ def within_budget(call: Call, standing: Standing) -> Refused | None:
         "needed": short.needed,
         "remaining": short.remaining,
     }
-    if short.needed > short.limit:
+    if short.level in _FOR_GOOD:
+        detail["problem"] = f"the {short.level} has spent it, and gets no more"
+    elif short.needed > short.limit:
         detail["problem"] = "the call needs more than the whole limit, so waiting does not help"
     else:
         detail["reset_at_us"] = short.reset_at_us
@@ -134,7 +153,9 @@ CHECKS: tuple[Check, ...] = (
     pinned,
     askable,
     within_rate,
+    within_run,
     arguments_valid,
+    approved,
     within_budget,
 )
 

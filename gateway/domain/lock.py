@@ -24,14 +24,14 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
-from gateway.domain.model import Kind
+from gateway.domain.model import Kind, object_name
 from gateway.domain.names import is_name
 from gateway.domain.unseen import is_unseen
 
 VERSION = 1
 MAX_LOCK_BYTES = 16_777_216
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
-_KINDS = (Kind.PROMPT, Kind.RESOURCE, Kind.SERVER, Kind.TEMPLATE, Kind.TOOL)
+_KINDS = frozenset(Kind) - {Kind.ADMIN}
 _HEAD = """\
 # What was approved behind this border, written by: customhouse tool lock
 # `customhouse serve --frozen` serves what stands here, and nothing else.
@@ -188,7 +188,7 @@ def _digests(lock: Lock) -> Iterator[tuple[str, str]]:
         for key, one in server.definitions.items():
             kind, of = _kind_and_name(key)
             # A server's instructions are a definition without a name: server/NAME/
-            yield f"{kind}/{name}/{of}", one.digest
+            yield object_name(kind, name, of), one.digest
 
 
 def _members(table: Mapping[str, Any], where: str, *expected: str) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
+
+from gateway.domain.revocation import WITH
 
 MODERN_VERSION = "2026-07-28"
 KEY_OF_API = "api:"  # how the id of a key begins that was made over the API
@@ -20,6 +22,8 @@ class Kind(StrEnum):
     PROMPT = "prompt"
     SERVER = "server"
     ADMIN = "admin"
+    MODEL = "model"
+    PEER = "peer"  # a skill of another agent
 
 
 class Act(StrEnum):
@@ -53,6 +57,21 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
+class Grant:
+    """The most that one token of the gateway lets its bearer do: one link of a delegation.
+
+    Narrower than the link before it, when it was made; it is measured against all the same.
+    """
+
+    # jti of the token. Whoever comes with the next one for the same is the same principal.
+    id: str = field(compare=False)
+    objects: tuple[
+        str, ...
+    ] = ()  # names as in policy, "*" only at the end; (): whatever policy lets
+    budget: tuple[tuple[str, int], ...] = ()  # meter -> amount, over the life of the token
+
+
+@dataclass(frozen=True, slots=True)
 class Principal:
     """Who calls, as a credential proved it. `actors` is the delegation chain, nearest first.
 
@@ -70,11 +89,18 @@ class Principal:
     # with another of them is the same principal.
     credential: str = field(default="", compare=False)
     token: Token | None = field(default=None, compare=False, repr=False)  # None: it was a key
+    grants: tuple[
+        Grant, ...
+    ] = ()  # of its token and of all those this one came from, nearest first
+    run: str = ""  # to which its token is bound; "": it may name any
 
     @property
     def was_handed_out(self) -> bool:
         """Whether somebody else saw the credential first: whoever made it over the API."""
-        return self.token is None and self.credential.startswith(KEY_OF_API)
+        if self.token is None:
+            return self.credential.startswith(KEY_OF_API)
+        # So is a token of ours that was obtained with such a key, and all that came from it.
+        return any(name.startswith(WITH + KEY_OF_API) for name in self.token.names)
 
     @property
     def credential_named(self) -> str:
@@ -88,6 +114,30 @@ class Approval(StrEnum):
     PROPOSED = "proposed"
     APPROVED = "approved"
     QUARANTINED = "quarantined"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelTerms:
+    """What a model is called by its provider, and what it costs and holds."""
+
+    id: str  # as the provider calls it
+    size: str = ""  # small | medium | large: callers may name a size instead of a model
+    context_tokens: int = 128_000  # prompt and answer together
+    prompt_micros: int = 0  # per million tokens
+    completion_micros: int = 0  # per million tokens
+    underreport_percent: int = (
+        50  # a provider that says so much less than we counted is not believed
+    )
+
+
+_MODEL = Kind.MODEL.value
+
+
+def object_name(kind: str, server: str, name: str) -> str:
+    """What policy, entries and accounts call an object."""
+    if kind == _MODEL:
+        return f"{_MODEL}/{name}"
+    return "/".join((kind, server, name))  # formatting a member of an enum costs three times that
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +156,7 @@ class Definition:
     price_micros: int = 0  # per call, integer micro-units of the house currency
     max_result_tokens: int = 25_000
     cache_s: int = 0  # how long a result may answer equal calls; 0: never
+    terms: ModelTerms | None = None  # of a model
     # None when the arguments are valid, else one sentence (what, where); compiled once.
     validate: Callable[[Mapping[str, Any]], str | None] | None = field(
         default=None, compare=False, repr=False
@@ -113,7 +164,7 @@ class Definition:
 
     @property
     def object(self) -> str:
-        return f"{self.kind}/{self.server}/{self.name}"
+        return object_name(self.kind, self.server, self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,15 +200,22 @@ class Call:
     trace: str = ""  # W3C traceparent, never trusted for decisions
     parent: str = ""  # call id of the call that caused this one
     round: int = 1  # 2.. for the later rounds of one multi-round call
+    run: str = ""  # what this call is part of, together with others; "": of nothing
+    key: str = ""  # idempotency: the same call under the same key has one effect
 
     @property
     def object(self) -> str:
-        return f"{self.kind}/{self.server}/{self.name}"
+        return object_name(self.kind, self.server, self.name)
+
+    def keyless(self) -> Call:
+        """The same call, which is made whether it was made before or not."""
+        return replace(self, key="") if self.key else self
 
 
 class Verdict(StrEnum):
     ALLOW = "allow"
     DENY = "deny"
+    NEEDS = "needs"  # allowed when somebody approves it
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +228,11 @@ class Decision:
     conditions: tuple[tuple[str, bool], ...] = ()  # every condition looked at, with its value
     visible: bool = False  # the caller may see the object in lists: the refusal may say why
     unmet: tuple[str, ...] = ()  # of a visible denial: conditions that would have to hold, by name
+    approvals: tuple[tuple[str, ...], ...] = ()  # of NEEDS: any of these sets of roles is enough
+
+    def approved(self) -> Decision:
+        """The same decision, where whoever had to approve the call did so before."""
+        return replace(self, verdict=Verdict.ALLOW)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +253,7 @@ class Permit(NamedTuple):
     accounts: tuple[str, ...]  # pseudonyms: tenant, team, agent, tool
     argument_tokens: int
     ceiling_tokens: int  # of the result; upstreams withhold a larger one
+    approval: str = ""  # id of the one that was used up
 
 
 class Status(StrEnum):
@@ -206,6 +270,14 @@ class Status(StrEnum):
     UNKNOWN = "unknown"  # a crash or drain hid the end
 
 
+class Usage(NamedTuple):
+    """Tokens of one model call, as its provider reports them."""
+
+    prompt: int
+    completion: int
+
+
+UNDERREPORTED = "underreported"  # code: the provider said far less than we counted, and that counts
 KEPT = "kept"  # code of an OK outcome that repeats an earlier result: the upstream was not asked
 
 
@@ -221,6 +293,12 @@ class Outcome:
     upstream_s: float = 0.0
     sent: bool = True  # False: the upstream was never touched, nothing is owed
     count: int = 0  # of a subscription: notifications
+    usage: Usage | None = None  # of a model whose provider says
+    counted: Usage | None = None  # of a model: our own count of the same, by text and not by bytes
+
+    def underreported(self) -> Outcome:
+        """The same outcome, of a provider that is not believed."""
+        return replace(self, code=UNDERREPORTED)
 
 
 class Settlement(NamedTuple):
@@ -231,12 +309,21 @@ class Settlement(NamedTuple):
     left: Mapping[str, int]  # "tokens/day" -> left, tightest level
 
 
+class Replayed(NamedTuple):
+    """An earlier call under the same idempotency key, and what came of it: nothing is called."""
+
+    call: Call  # with the id of the earlier call
+    outcome: Outcome
+    settlement: Settlement
+
+
 class Reply(NamedTuple):
     """What the edge turns into the final frame."""
 
     call: Call
     outcome: Outcome
     settlement: Settlement
+    is_replay: bool = False  # of an earlier call, under the same idempotency key
 
 
 class Relay(Protocol):

@@ -12,6 +12,7 @@ import hashlib
 import re
 import unicodedata
 
+from gateway.domain.model import Kind
 from gateway.domain.unseen import INVISIBLE_LETTERS
 
 MAX_WIRE_CHARS = 46
@@ -29,6 +30,11 @@ def wire_name(prefix: str, tool: str) -> str:
         return whole
     digest = hashlib.sha256(whole.encode("utf-8", "surrogatepass")).hexdigest()
     return f"{plain[:_KEPT_CHARS]}_{digest[:_HASH_CHARS]}"
+
+
+def called_as(kind: Kind) -> Kind:
+    """Among the names of which kind it is called: a skill of a peer is called like a tool."""
+    return Kind.TOOL if kind is Kind.PEER else kind
 
 
 def is_name(text: str) -> bool:

@@ -3,114 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from types import MappingProxyType
+
+from gateway.domain.refused import UNKNOWN_OBJECT as UNKNOWN_OBJECT  # read from here, with the rows
+from gateway.domain.refused import Refusal as Refusal
+from gateway.domain.refused import Refused as Refused
 
 _RPC_PARSE = -32700
 _RPC_METHOD = -32601
 _RPC_PARAMS = -32602
-_NOTHING: Mapping[str, str | int] = MappingProxyType({})
-_MAX_DETAIL_CHARS = 300
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A row of the table. The log keeps *id*; what a caller may see is `shown`.
-
-    *as_result*: a tools/call refused so answers with a result (isError true) that the model can act
-    on; everything else answers with a JSON-RPC error of *code*. *hidden*: told to the caller as
-    UNKNOWN_OBJECT, so that it cannot learn what exists.
-    """
-
-    id: str
-    http_status: int
-    code: int
-    sentence: str
-    fix: str
-    as_result: bool = False
-    hidden: bool = False
-
-    @property
-    def shown(self) -> Refusal:
-        """The row a caller may see: for hidden ones the one that says nothing."""
-        return UNKNOWN_OBJECT if self.hidden else self
-
-
-class Refused(Exception):
-    """The border says no. *detail* is for the log; `shown_detail` is the part for the caller."""
-
-    def __init__(
-        self, refusal: Refusal, call_id: str = "", detail: Mapping[str, str | int] = _NOTHING
-    ) -> None:
-        super().__init__(refusal.id)
-        self.refusal = refusal
-        self.call_id = call_id
-        self.detail: Mapping[str, str | int] = dict(detail)
-
-    @property
-    def shown(self) -> Refusal:
-        return self.refusal.shown
-
-    @property
-    def shown_detail(self) -> Mapping[str, str | int]:
-        """Machine data for the caller; nothing at all for what must look like unknown."""
-        return _NOTHING if self.shown is UNKNOWN_OBJECT else self.detail
-
-    def say(self) -> str:
-        """What happened and what to do, for the model that reads it; one line of printable ASCII."""
-        row = self.shown
-        parts = [row.sentence, *_clauses(self.shown_detail), row.fix]
-        return " ".join(part for part in parts if part)
-
-
-# detail key -> how it reads; the order is the order of the sentence.
-_CLAUSES: Mapping[str, str] = {
-    "problem": "Problem: {}.",
-    "condition": "Unmet condition: {}.",
-    "scope": "Level: {}.",
-    "meter": "Meter: {}.",
-    "window": "Window: {}.",
-    "limit": "Limit: {}.",
-    "needed": "This call needs: {}.",
-    "remaining": "Left: {}.",
-}
-
-
-def _clauses(detail: Mapping[str, str | int]) -> list[str]:
-    said = [text.format(_plain(detail[key])) for key, text in _CLAUSES.items() if key in detail]
-    wait_ms = detail.get("retry_after_ms")
-    if isinstance(wait_ms, int):
-        said.append(f"Possible again in {_span(wait_ms)}.")
-    return said
-
-
-def _plain(value: str | int) -> str:
-    """Printable ASCII of bounded length: a detail may quote what an attacker sent."""
-    text = str(value)
-    if not (text.isascii() and text.isprintable()):
-        text = "".join(c if c.isascii() and c.isprintable() else "?" for c in text)
-    return text if len(text) <= _MAX_DETAIL_CHARS else text[: _MAX_DETAIL_CHARS - 3] + "..."
-
-
-def _span(wait_ms: int) -> str:
-    """A length of time as people say it, rounded up, so that waiting it out is enough."""
-    if wait_ms < 10_000:
-        return f"{wait_ms} ms"
-    seconds = -(-wait_ms // 1000)
-    if seconds < 600:
-        return f"{seconds} s"
-    minutes = -(-seconds // 60)
-    return f"{minutes} min" if minutes < 600 else f"{-(-minutes // 60)} h"
-
 
 _REPEAT = "Repeat the call in a moment."
 _ASK_ADMIN = "Ask the administrator of the gateway."
-_UNKNOWN = "There is nothing of this name that you may use."
-_UNKNOWN_FIX = "Use a name from the list of tools, resources or prompts."
 
 
 def _concealed(id_: str) -> Refusal:
-    return Refusal(id_, 200, _RPC_PARAMS, _UNKNOWN, _UNKNOWN_FIX, hidden=True)
+    return replace(UNKNOWN_OBJECT, id=id_, hidden=True)
 
 
 # -- who calls ------------------------------------------------------------------------------------
@@ -124,6 +33,16 @@ CONFLICTING_CREDENTIALS = Refusal(
     "conflicting_credentials", 400, 40000,
     "The request carries more than one credential, or one in a place where none may be.",
     "Send exactly one credential, in one Authorization header.",
+)  # fmt: skip
+TOKEN_TOO_WIDE = Refusal(
+    "token_too_wide", 400, 40001,
+    "The token that was asked for is wider than the one it would come from.",
+    "Ask for fewer objects, a smaller budget, or leave them out: then they are those of the parent.",
+)  # fmt: skip
+TOKEN_REFUSED = Refusal(
+    "token_refused", 400, 40002,
+    "The client proved who it is, and no token can be given for this request.",
+    "error_description of the answer says what is wrong with it.",
 )  # fmt: skip
 BAD_HOST = Refusal(
     "bad_host", 421, 42100,
@@ -235,7 +154,6 @@ NOT_NOW = Refusal(
 )  # fmt: skip
 
 # -- may it ---------------------------------------------------------------------------------------
-UNKNOWN_OBJECT = Refusal("unknown_object", 200, _RPC_PARAMS, _UNKNOWN, _UNKNOWN_FIX)
 FORBIDDEN = _concealed("forbidden")  # no rule allows it, or one denies it, whatever the arguments
 QUARANTINED = _concealed("quarantined")
 NOT_APPROVED = _concealed("not_approved")
@@ -244,6 +162,21 @@ DENIED = Refusal(
     "denied", 200, 40300,
     "Policy does not allow this call as it stands.",
     "Change the arguments so that the condition holds, or ask for another role.", as_result=True,
+)  # fmt: skip
+APPROVAL_NEEDED = Refusal(
+    "approval_needed", 200, 40310,
+    "Somebody has to approve this call before it is made.",
+    "Ask for the approval, then repeat exactly this call.", as_result=True,
+)  # fmt: skip
+APPROVAL_DENIED = Refusal(
+    "approval_denied", 200, 40311,
+    "Somebody was asked to approve this call, and denied it.",
+    "Do not repeat the call; ask the approver why.", as_result=True,
+)  # fmt: skip
+MESSAGE_REFUSED = Refusal(
+    "message_refused", 200, 40313,
+    "The message breaks a rule that is declared for messages to this agent.",
+    "Change the message so that it keeps the rule.", as_result=True,
 )  # fmt: skip
 INSUFFICIENT_SCOPE = Refusal(
     "insufficient_scope", 403, 40302,
@@ -264,6 +197,21 @@ OVER_BUDGET = Refusal(
     "over_budget", 200, 42901,
     "The budget does not cover this call.",
     "Ask for a larger budget.", as_result=True,
+)  # fmt: skip
+RUN_LIMIT = Refusal(
+    "run_limit", 200, 42905,
+    "The run that this call is part of has reached one of its limits.",
+    "Finish with what the run has, or start another run.", as_result=True,
+)  # fmt: skip
+LOOP = Refusal(
+    "loop", 200, 42906,
+    "This run has made the same call, with the same arguments, too often.",
+    "Change the arguments, or stop: repeating it leads nowhere.", as_result=True,
+)  # fmt: skip
+RUN_STOPPED = Refusal(
+    "run_stopped", 200, 40312,
+    "The run that this call is part of was stopped.",
+    "Make no further calls in this run.", as_result=True,
 )  # fmt: skip
 TOO_MANY_STREAMS = Refusal(
     "too_many_streams", 429, 42903,
@@ -288,6 +236,23 @@ UNANSWERED = Refusal(
     as_result=True,
 )  # fmt: skip
 
+# -- the same call again --------------------------------------------------------------------------
+KEY_REUSED = Refusal(
+    "key_reused", 200, 40901,
+    "This idempotency key was used for another call.",
+    "Use a new key for a new call; a key belongs to one object and its arguments.", as_result=True,
+)  # fmt: skip
+OUTCOME_UNKNOWN = Refusal(
+    "outcome_unknown", 200, 50401,
+    "A call under this idempotency key was made, and what came of it is unknown; it was not repeated.",
+    "Check whether the call took effect; only then repeat it, under a new key.", as_result=True,
+)  # fmt: skip
+RESULT_GONE = Refusal(
+    "result_gone", 200, 41000,
+    "The call under this idempotency key was made, and its result is not kept any more.",
+    "Do not repeat the call; its outcome is in the log under its call id.", as_result=True,
+)  # fmt: skip
+
 # -- the gateway cannot now -----------------------------------------------------------------------
 LOG_UNAVAILABLE = Refusal(
     "log_unavailable", 503, 50300,
@@ -305,6 +270,16 @@ POLICY_CHANGED = Refusal(
 DRAINING = Refusal(
     "draining", 503, 50302,
     "The gateway is shutting down.", _REPEAT,
+)  # fmt: skip
+FROZEN = Refusal(
+    "frozen", 503, 50308,
+    "Everything behind the gateway was stopped by its operator.",
+    "Wait until the operator thaws it.",
+)  # fmt: skip
+STOPPED = Refusal(
+    "stopped", 503, 50309,
+    "The call was ended, because what it is part of or goes to was stopped; whether it acted is unknown.",
+    "Check whether the call took effect before repeating it.",
 )  # fmt: skip
 CLOCK_BEHIND = Refusal(
     "clock_behind", 503, 50303,

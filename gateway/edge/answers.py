@@ -14,9 +14,11 @@ from gateway.domain.refusal import (
     INSUFFICIENT_SCOPE,
     NOT_AUTHENTICATED,
     OUTCOME_UNWRITTEN,
+    STOPPED,
     UPSTREAM_TIMEOUT,
     Refused,
 )
+from gateway.edge.a2a.tools import inward, outward
 from gateway.edge.asks import Respondent
 from gateway.edge.authn import CHALLENGE
 from gateway.edge.calls import Place, to_call
@@ -29,12 +31,13 @@ from gateway.edge.errors import (
     fault_answer,
     refused_answer,
 )
-from gateway.edge.exchange import Exchange, Leave
+from gateway.edge.exchange import Exchange
 from gateway.edge.faults import log_fault
 from gateway.edge.hearing import Hearing
 from gateway.edge.house import House, Settings
 from gateway.edge.ids import new_call_id
 from gateway.edge.levels import read_level
+from gateway.edge.line import Leave
 from gateway.edge.lists import Lists
 from gateway.edge.methods import Naming, find_method
 from gateway.edge.reply import Answer, Identification, final_result, result_frame, upstream_state
@@ -66,6 +69,8 @@ class Answers:
     def reseal(self, state_key: bytes) -> None:
         self._states = States(state_key, token_hex(16))
         self._tasks = Tasks(state_key)
+        if self._house.elicitation is not None:
+            self._house.elicitation.reseal(state_key)
 
     def place(self) -> Place:
         house = self._house
@@ -154,10 +159,7 @@ class Answers:
         if call.act is Act.SUBSCRIBE:
             return await self._subscribed(call, exchange, asking)
         if call.weight is CallClass.FULL:
-            try:
-                return await self._full(call, exchange, asking)
-            except Refused as refused:
-                raise self._stepped_up(refused, call, exchange) from None
+            return await self._with_consent(call, exchange, asking)
         await self._house.pipeline.enter(call)
         try:
             return Answer(200, result_frame(asking.id, await self._own_result(call, exchange)))
@@ -217,8 +219,29 @@ class Answers:
 
     # -- calls that an upstream answers -----------------------------------------------------------
 
+    async def _with_consent(self, call: Call, exchange: Exchange, asking: Asking) -> Answer:
+        """`_full`, for callers who may be told to wait until somebody approves the call."""
+        waits, begun = self._house.elicitation, None
+        if waits is not None:
+            try:
+                begun = waits.begun(call, exchange.asked.message.params, self._house.clock())
+            except Refused as refused:
+                raise await self.entered(refused, exchange) from None
+            if begun is not None:
+                await exchange.unless_left(waits.wait(begun))
+        try:
+            return await self._full(call, exchange, asking)
+        except Refused as refused:
+            if waits is None:
+                raise self._stepped_up(refused, call, exchange) from None
+            question = waits.question(refused, call, begun, self._own, self._house.clock())
+            if question is not None:
+                return Answer(200, result_frame(asking.id, question), is_refusal=True)
+            raise self._stepped_up(waits.told(refused), call, exchange) from None
+
     async def _full(self, call: Call, exchange: Exchange, asking: Asking) -> Answer:
-        reply = await exchange.unless_left(self._across(call, exchange))
+        across = self._of_peer if call.kind is Kind.PEER else self._across
+        reply = await exchange.unless_left(across(call, exchange))
         if reply is None:
             return await self._abandoned(exchange, asking)
         if reply.outcome.status in _GIVEN:
@@ -229,6 +252,18 @@ class Answers:
             result = final_result(reply, self._own, self._sealed(reply), task)
             return Answer(200, result_frame(asking.id, result))
         return failed_answer(reply, asking, self._own)
+
+    async def _of_peer(self, call: Call, exchange: Exchange) -> Reply:
+        """As `_across`, of a skill of a peer: its tasks have other names there."""
+        tasks = self._house.peer_tasks
+        if tasks is None:
+            return await self._across(call, exchange)
+        view = self._house.catalogue().servers.get(call.server)
+        try:
+            call, telling = await inward(tasks, call, view.rules if view is not None else None)
+            return await outward(telling, await self._across(call, exchange))
+        except Refused as refused:
+            raise refused if refused.call_id else await self.entered(refused, exchange) from None
 
     async def _across(self, call: Call, exchange: Exchange) -> Reply:
         """Govern *call*; where its caller cannot ask for the next round, make that for it."""
@@ -275,6 +310,9 @@ class Answers:
             return cancelled_answer(asking)
         if exchange.left is Leave.ENDED:
             return ended_answer()
+        if exchange.left is Leave.STOPPED:
+            stopped = await self.entered(Refused(STOPPED), exchange)
+            return self._refused(stopped, asking, HTTPStatus.SERVICE_UNAVAILABLE)
         if exchange.left is not Leave.REVOKED:
             return _NOBODY
         oauth, endpoint = self._house.oauth, exchange.asked.endpoint
@@ -308,10 +346,16 @@ class Answers:
         if asked.endpoint.search:
             asked, row = asked_really(asked, row)
         call = to_call(asked, row, self.place(), call_id)
+        exchange.server = call.server
+        if call.parent and not self._house.is_caused(call):
+            call = replace(call, parent="")
         if row.naming is Naming.TASK:
             return self._tasks.follow(call, asked, self.place())
         if row.in_rounds and _STATE in call.params:
-            return self._continued(call, asked.message.params[_STATE])
+            waits, token = self._house.elicitation, asked.message.params[_STATE]
+            if waits is not None and call.client.modern and waits.is_ours(token):
+                return waits.plain(call)
+            return self._continued(call, token)
         return call
 
     def _continued(self, call: Call, token: object) -> Call:

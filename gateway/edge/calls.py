@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -11,6 +10,7 @@ import msgspec
 
 from gateway.domain.catalogue import Catalogue
 from gateway.domain.model import Call, Client, Definition, Kind, Principal
+from gateway.domain.names import called_as
 from gateway.domain.refusal import BAD_PARAMS, Refused
 from gateway.domain.toolset import Toolset
 from gateway.edge.endpoint import Endpoint, Span
@@ -18,11 +18,11 @@ from gateway.edge.hearing import Hearing
 from gateway.edge.house import Snapshot
 from gateway.edge.methods import Method, Naming
 from gateway.edge.strict import Message
+from gateway.edge.ties import NO_TIES, Ties
 
 MAX_NAME_CHARS = 1024
 MAX_URI_CHARS = 8192
 MAX_META_BYTES = 8192
-_TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -35,6 +35,7 @@ class Asked(msgspec.Struct, frozen=True):
     client: Client
     meta: Mapping[str, bytes]  # the caller's _meta, raw values
     hearing: Hearing | None = None  # of the session; the newest era has none
+    ties: Ties = NO_TIES
 
     @property
     def server(self) -> str:
@@ -95,15 +96,21 @@ class Place(msgspec.Struct, frozen=True):
         if endpoint.search and kind is Kind.TOOL:
             return None
         if endpoint.span is Span.SERVER:
-            return self.catalogue.find(endpoint.name, kind, name)
+            return self._own(endpoint.name, kind, name)
         found = self.catalogue.by_wire(kind, name)
         if found is None or endpoint.span is Span.ALL:
             return found
         return found if self._bundles(endpoint.name, found, principal) else None
 
+    def _own(self, server: str, kind: Kind, name: str) -> Definition | None:
+        found = self.catalogue.find(server, kind, name)
+        if found is None and kind is Kind.TOOL:
+            return self.catalogue.find(server, Kind.PEER, name)
+        return found
+
     def _bundles(self, toolset: str, definition: Definition, principal: Principal) -> bool:
         bundle = self.toolsets.get(toolset)
-        if bundle is None or definition.kind is not Kind.TOOL:
+        if bundle is None or called_as(definition.kind) is not Kind.TOOL:
             return False
         return bundle.names(definition.server, definition.name) or any(
             self.snapshot.visible_to_role(replace(principal, subject=role), (definition,))
@@ -162,7 +169,10 @@ def to_call(asked: Asked, row: Method, place: Place, call_id: str) -> Call:
         meta=asked.meta,
         client=asked.client,
         definition=found.definition,
-        trace=_trace(message.params.get("_meta")),
+        trace=asked.ties.trace,
+        run=asked.ties.run,
+        parent=asked.ties.parent,
+        key=asked.ties.key if row.once else "",
     )
 
 
@@ -184,10 +194,11 @@ def _find(asked: Asked, row: Method, place: Place) -> Found:
 def _by_name(asked: Asked, kind: Kind, name: Any, place: Place) -> Found:
     name = _text(name, "name", MAX_NAME_CHARS)
     definition = place.named(name, kind, asked.endpoint, asked.principal)
+    if definition is None:
+        return Found(kind, asked.server, name)
+    kind = definition.kind  # a skill of a peer is called like a tool
     if asked.server:
         return Found(kind, asked.server, name, definition)
-    if definition is None:
-        return Found(kind, "", name)
     # The server knows the tool by its own name, whatever /mcp calls it.
     own_name = ("name", msgspec.json.encode(definition.name))
     return Found(kind, definition.server, definition.name, definition, own_name)
@@ -265,8 +276,3 @@ def _arguments(members: Mapping[str, Any], params: dict[str, bytes]) -> Mapping[
     if not isinstance(arguments, dict):
         raise bad("arguments must be an object")
     return arguments
-
-
-def _trace(meta: Any) -> str:
-    trace = meta.get("traceparent") if isinstance(meta, dict) else None
-    return trace if isinstance(trace, str) and _TRACEPARENT.fullmatch(trace) else ""

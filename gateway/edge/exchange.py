@@ -1,41 +1,16 @@
-"""One request and its one response: JSON, or a stream from the moment there is something to tell."""
+"""One MCP request and its one response: JSON, or a stream from the moment there is something to tell."""
 
 from __future__ import annotations
 
-from asyncio import CancelledError, Lock, Task, current_task, sleep
-from collections.abc import Coroutine
-from contextlib import suppress
-from enum import Enum
-from time import monotonic
-from typing import Any, TypeVar
-
 import msgspec
-from starlette.types import Message, Send
+from starlette.types import Send
 
 from gateway.edge.asks import Asks
 from gateway.edge.calls import Asked
 from gateway.edge.levels import LOG_LEVEL_META, is_heard
+from gateway.edge.line import Leave, Line
 from gateway.edge.reply import Answer
-
-T = TypeVar("T")
-Headers = list[tuple[bytes, bytes]]
-
-JSON_TYPE = b"application/json"
-_STREAM: Headers = [
-    (b"content-type", b"text/event-stream"),
-    (b"cache-control", b"no-cache, no-transform"),
-    (b"x-accel-buffering", b"no"),
-]
-_PING = b": ping\r\n\r\n"
-
-
-class Leave(Enum):
-    """Why nobody waits for the answer any more."""
-
-    GONE = "gone"  # the connection was closed
-    REVOKED = "revoked"  # the credential is no longer good
-    CANCELLED = "cancelled"  # the caller took the request back
-    ENDED = "ended"  # and with it the whole session
+from gateway.edge.ties import RUN_HEADER
 
 
 class _Params(msgspec.Struct):
@@ -50,122 +25,38 @@ class _Notification(msgspec.Struct):
 _NOTIFICATION = msgspec.json.Decoder(_Notification)
 
 
-class Exchange:
+class Exchange(Line):
     """Writes the response; is the Relay of the call that the request made."""
 
-    __slots__ = (
-        "_cancelled",
-        "_send",
-        "_sent_s",
-        "_task",
-        "_writing",
-        "address",
-        "answer",
-        "asked",
-        "asks",
-        "can_stream",
-        "finished",
-        "governed",
-        "headers",
-        "left",
-        "negotiated",
-        "streaming",
-    )
+    __slots__ = ("address", "answer", "asked", "asks", "governed", "negotiated")
 
     def __init__(self, asked: Asked, send: Send, *, can_stream: bool, address: str) -> None:
+        super().__init__(asked.principal, send, can_stream=can_stream)
         self.asked = asked
+        self.run = asked.ties.run
+        if self.run:
+            self.headers.append((RUN_HEADER, self.run.encode("ascii")))
         self.address = address
-        self.can_stream = can_stream
         self.asks: Asks | None = None  # of the session: how its caller is asked something
-        self.headers: Headers = []  # of the session, when there is one
         self.answer: Answer | None = None  # what the pipeline made of it, when it is in
         self.governed = False  # the pipeline was asked
         self.negotiated = ""  # the revision that an initialize settled on
-        self.left: Leave | None = None
-        self.streaming = False
-        self.finished = False
-        self._send = send
-        self._sent_s = monotonic()
-        self._task: Task[Any] | None = None  # while the pipeline runs in it
-        self._cancelled = False
-        self._writing: Lock | None = None
 
     async def notify(self, frame: bytes) -> None:
         """Pass on one notification of the upstream, if the caller can hear it and asked for it."""
         if not self.can_stream or self.finished or self.left or not self._is_wanted(frame):
             return
-        await self._chunk(_as_event(frame))
-
-    @property
-    def hears(self) -> bool:
-        """Whether what is told can reach the caller at all."""
-        return self.can_stream and not self.finished and self.left is None
+        await self.chunk(_as_event(frame))
 
     async def tell(self, frame: bytes) -> None:
         """Write one message of ours, if anybody hears it."""
         if self.hears:
-            await self._chunk(_as_event(frame))
-
-    async def open(self) -> None:
-        """Begin a stream before there is anything to tell."""
-        await self._chunk(_PING)
-
-    async def ping(self, after_s: float) -> None:
-        """Keep a silent connection open across proxies, once it was silent for *after_s*."""
-        if not self.can_stream or self.finished or monotonic() - self._sent_s < after_s:
-            return
-        if self._writing is not None and self._writing.locked():
-            return  # something is being written; whoever reads nothing is not waited for
-        await self._chunk(_PING)
+            await self.chunk(_as_event(frame))
 
     async def finish(self, answer: Answer) -> None:
         """Write the final frame; nothing is written after it."""
-        if self.finished:
-            return
-        self.finished = True
-        if self._writing is None:
-            await respond(self._write, answer, self.headers)
-            return
-        async with self._writing:
-            if not self.streaming:
-                await respond(self._write, answer, self.headers)
-                return
-            body = _as_event(answer.body) if answer.body else b""
-            await self._write({"type": "http.response.body", "body": body, "more_body": False})
-
-    async def unless_left(self, work: Coroutine[Any, Any, T]) -> T | None:
-        """What *work* comes to, or None when it was cancelled because nobody may have the answer.
-
-        Cancels the task itself: a scope for every call would cost more than deciding the call.
-        """
-        if self.is_abandoned:
-            work.close()
-            return None
-        self._task = task = current_task()
-        try:
-            outcome = await work
-        except CancelledError:
-            # Somebody else may have cancelled as well (drain, the other era's cancellation).
-            if not self._cancelled or task is None or task.uncancel() > 0:
-                raise
-            return None
-        finally:
-            self._task = None
-        if self._cancelled and task is not None:
-            # It came to its end in the same turn of the loop: the cancellation is still to come.
-            with suppress(CancelledError):
-                await sleep(0)
-            task.uncancel()
-        return outcome
-
-    def leave(self, why: Leave) -> None:
-        """The answer will not be read, or may not be given: stop the call, if that is its end."""
-        if self.finished or self.left not in (None, Leave.GONE):
-            return
-        self.left = why
-        if self._task is not None and self.is_abandoned and not self._cancelled:
-            self._cancelled = True
-            self._task.cancel()
+        may_stream = self._writing is not None
+        await self.close(answer, _as_event(answer.body) if may_stream and answer.body else b"")
 
     @property
     def is_abandoned(self) -> bool:
@@ -183,38 +74,6 @@ class Exchange:
         if said.method == "notifications/message":
             return is_heard(said.params.level, self.asked.meta.get(LOG_LEVEL_META))
         return said.method == "notifications/progress"
-
-    async def _chunk(self, chunk: bytes) -> None:
-        """One piece of the stream; the call and the watch may both want to write."""
-        if self._writing is None:
-            self._writing = Lock()
-        async with self._writing:
-            if not self.streaming:
-                headers = [*_STREAM, *self.headers]
-                await self._write(
-                    {"type": "http.response.start", "status": 200, "headers": headers}
-                )
-                self.streaming = True
-            self._sent_s = monotonic()
-            await self._write({"type": "http.response.body", "body": chunk, "more_body": True})
-
-    async def _write(self, message: Message) -> None:
-        try:
-            await self._send(message)
-        except OSError:  # ASGI 2.4: how a server says that the caller has left
-            self.left = self.left or Leave.GONE
-
-
-async def respond(
-    send: Send, answer: Answer, headers: Headers, content_type: bytes = JSON_TYPE
-) -> None:
-    """Write a whole response at once."""
-    status, body, _ = answer
-    said = [(b"content-length", b"%d" % len(body)), *headers]
-    if body:
-        said.append((b"content-type", content_type))
-    await send({"type": "http.response.start", "status": status, "headers": said})
-    await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
 def _as_event(frame: bytes) -> bytes:

@@ -18,14 +18,16 @@ from gateway.domain.refusal import MALFORMED, TOO_MANY_STREAMS, Refused
 from gateway.edge.answers import Answers
 from gateway.edge.arrival import Arrival, Visitor
 from gateway.edge.calls import Asked, check_aside, read_meta
-from gateway.edge.exchange import Exchange, respond
+from gateway.edge.exchange import Exchange
 from gateway.edge.head import Head, accepted
 from gateway.edge.hearing import Hearing
 from gateway.edge.house import Settings
+from gateway.edge.line import respond
 from gateway.edge.reply import Answer
 from gateway.edge.sdk import SESSION_HEADER, SdkLeg
 from gateway.edge.sessions import Owner, Session, Sessions, Slot, begin, owner_of
 from gateway.edge.strict import Message, Response
+from gateway.edge.ties import ties_of
 from gateway.edge.watch import Watch
 
 VERSIONS = frozenset({b"2024-11-05", b"2025-03-26", b"2025-06-18", b"2025-11-25"})
@@ -180,7 +182,8 @@ def _exchange(arrival: Arrival, client: Client, hearing: Hearing | None = None) 
     meta = read_meta(message)
     if hearing is not None:
         hearing.mark(meta)
-    asked = Asked(message, visitor.endpoint, visitor.principal, client, meta, hearing)
+    ties = ties_of(visitor.head, meta, visitor.principal)
+    asked = Asked(message, visitor.endpoint, visitor.principal, client, meta, hearing, ties)
     exchange = Exchange(asked, arrival.send, can_stream=visitor.can_stream, address=visitor.address)
     arrival.watch.over(exchange)
     return exchange

@@ -23,8 +23,11 @@ from gateway.domain.refusal import Refusal
 from gateway.domain.toolset import Toolset
 from gateway.edge.api.desk import Desk
 from gateway.edge.asks import Respondent
+from gateway.edge.outlet import Counter, Outlet
 
 if TYPE_CHECKING:  # it costs an import that a gateway without issuers need not make
+    from gateway.edge.a2a.tasks import Tasks
+    from gateway.edge.approvals.elicit import Elicitation
     from gateway.edge.oauth.resource import OAuth
 
 Clock = Callable[[], int]
@@ -36,8 +39,17 @@ LOOPBACK_ORIGINS = ("http://127.0.0.1", "http://localhost", "http://[::1]")
 class Pipeline(Protocol):
     """The one way from a parsed call to its end. Every method may raise Refused, already logged."""
 
-    async def govern(self, call: Call, relay: Relay, caller: Respondent | None = None) -> Reply:
-        """FULL: both commits are durable when this returns. *caller*: whom the upstream may ask."""
+    async def govern(
+        self,
+        call: Call,
+        relay: Relay,
+        caller: Respondent | None = None,
+        admitted: Callable[[Call], None] = ...,
+    ) -> Reply:
+        """FULL: both commits are durable when this returns. *caller*: whom the upstream may ask.
+
+        *admitted* is told of the call as the log knows it, before anything is sent.
+        """
         ...
 
     async def attend(self, call: Call, stream: Stream) -> Settlement:
@@ -137,6 +149,16 @@ class House:
     toolsets: Mapping[str, Toolset] = field(default_factory=dict)
     is_ready: Callable[[], bool] = lambda: True
     is_draining: Callable[[], bool] = lambda: False
+    # Whether somebody stopped it: of a principal, a run ("": none) and a server ("": none).
+    is_stopped: Callable[[Principal, str, str], bool] = lambda _who, _run, _server: False
+    # Whether the parent that a call names is a call of the same run.
+    is_caused: Callable[[Call], bool] = lambda _call: False
+    # Whether nothing is known against calling a server now: else another one may be better.
+    is_well: Callable[[str], bool] = lambda _server: True
+    elicitation: Elicitation | None = None  # None: nobody can approve anything
+    outlets: tuple[Outlet, ...] = ()  # what is behind the same door beside MCP
+    counters: tuple[Counter, ...] = ()  # what sees to its own credentials
+    peer_tasks: Tasks | None = None  # whose tasks are whose; None: there are no peers
     render_metrics: Callable[[], bytes] = lambda: b""
     # By which servers verify signed calls; None: no calls are signed.
     call_keys: Callable[[], bytes | None] = lambda: None

@@ -7,6 +7,7 @@ GET     /livez  /readyz               anyone
 GET     /.well-known/...              anyone: the keys of signed calls, and what tokens are for
 GET     /metrics                      whom policy lets read admin/metrics
 any     /api/v1...                    administration, see edge/api
+any     what an outlet or a counter has, see edge/outlet
 """
 
 from __future__ import annotations
@@ -30,20 +31,21 @@ from gateway.domain.refusal import (
 )
 from gateway.edge.allowance import REFUSED_BYTES, Allowances
 from gateway.edge.answers import Answers
-from gateway.edge.api.api import Api, Inquiry, is_api, respond_problem
-from gateway.edge.api.problem import PROBLEM_TYPE, fault_problem
+from gateway.edge.api.api import Api
 from gateway.edge.arrival import Arrival, Vanished, Visitor, address_of, read_body
 from gateway.edge.authn import CHALLENGE, KeyUnknown, identify
 from gateway.edge.endpoint import Endpoint, Span, endpoint_of
 from gateway.edge.errors import Asking, door_answer, fault_answer
-from gateway.edge.exchange import Headers, respond
 from gateway.edge.faults import log_fault
 from gateway.edge.handshake import VERSIONS, Handshake
 from gateway.edge.head import Door, Head, is_json, read_head
 from gateway.edge.health import LIVE, METRICS, METRICS_TYPE, READY, Health
 from gateway.edge.house import House, Settings
 from gateway.edge.ids import new_call_id
+from gateway.edge.line import Headers, respond
+from gateway.edge.models.models import Models
 from gateway.edge.modern import Modern
+from gateway.edge.outlet import Counter, Outlet, Visit
 from gateway.edge.reply import Answer
 from gateway.edge.sdk import SdkLeg
 from gateway.edge.strict import parse, parse_response
@@ -66,7 +68,8 @@ class Knock:
     scope: Scope
     receive: Receive
     send: Send
-    endpoint: Endpoint | None = None  # None: /metrics, or the API
+    endpoint: Endpoint | None = None  # None: /metrics, or an outlet
+    outlet: Outlet | None = None
     principal: Principal | None = None
     method: str = ""  # of the JSON-RPC message, or the operation of the API
     id: bytes = b""
@@ -88,13 +91,15 @@ class Border:
         self._health = Health(house)
         self._allowances = Allowances()
         self._soon = Soon(settings.watch_after_s)
-        self._api = Api(house, house.desk, settings) if house.desk is not None else None
+        administration = (Api(house, house.desk, settings),) if house.desk is not None else ()
+        models = Models(house, settings)
+        self._outlets: tuple[Outlet, ...] = (*administration, models, *house.outlets)
 
     def reseal(self, state_key: bytes) -> None:
         """Seal rounds with another key from here on; those that are open begin anew."""
         self._answers.reseal(state_key)
-        if self._api is not None:
-            self._api.reseal(state_key)
+        for outlet in self._outlets:
+            outlet.reseal(state_key)
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
@@ -125,9 +130,11 @@ class Border:
             await self._probed(knock)
             return
         knock.endpoint = endpoint_of(path)
-        if knock.endpoint is None and path != METRICS and not self._administers(path):
-            await self._described(knock)
-            return
+        if knock.endpoint is None and path != METRICS:
+            knock.outlet = next((outlet for outlet in self._outlets if outlet.has(path)), None)
+            if knock.outlet is None:
+                await self._strange(knock)
+                return
         try:
             await self._let_in(knock)
         except Refused as refused:
@@ -137,13 +144,33 @@ class Border:
         except Exception as fault:  # noqa: BLE001 - what the legs did not catch: say nothing of it
             call_id = new_call_id(self._house.clock())
             log_fault(fault, call_id)
-            if self._administers(path):
-                await respond(knock.send, fault_problem(call_id), [_CLOSE], PROBLEM_TYPE)
+            if knock.outlet is not None:
+                await knock.outlet.say_fault(knock.send, call_id, [_CLOSE])
                 return
             await respond(knock.send, fault_answer(_FAULT, call_id), [_CLOSE])
 
-    def _administers(self, path: str) -> bool:
-        return self._api is not None and is_api(path)
+    async def _strange(self, knock: Knock) -> None:
+        """Neither an endpoint nor an outlet: there may be a counter for it."""
+        path = knock.scope["path"]
+        counter = next((one for one in self._house.counters if one.has(path)), None)
+        if counter is None:
+            await self._described(knock)
+            return
+        try:
+            await self._received(knock, counter)
+        except Refused as refused:
+            await self._turn_away(refused, knock)
+        except Vanished:
+            return
+        except Exception as fault:  # noqa: BLE001 - as in `_http`
+            call_id = new_call_id(self._house.clock())
+            log_fault(fault, call_id)
+            await respond(knock.send, fault_answer(_FAULT, call_id), [_CLOSE])
+
+    async def _received(self, knock: Knock, counter: Counter) -> None:
+        head = read_head(knock.scope["headers"])
+        self._door.check(head)
+        await counter.serve(knock.scope, knock.receive, knock.send, head)
 
     async def _let_in(self, knock: Knock) -> None:
         scope = knock.scope
@@ -226,12 +253,26 @@ class Border:
             await self._handshake.listen(visitor, knock.send, watch)
 
     async def _looked_after(self, knock: Knock, principal: Principal, head: Head) -> None:
-        if self._api is None or not is_api(knock.scope["path"]):
+        if knock.outlet is None:
             await self._measured(knock, principal)
             return
         scope, receive, send = knock.scope, knock.receive, knock.send
-        inquiry = Inquiry(scope, receive, send, head, principal, self._allowances, knock)
-        await self._api.serve(inquiry)
+
+        def watch() -> Watch:
+            return Watch(receive, self._house, self._settings, self._soon)
+
+        visit = Visit(
+            scope=scope,
+            receive=receive,
+            send=send,
+            head=head,
+            principal=principal,
+            address=address_of(scope),
+            allowances=self._allowances,
+            progress=knock,
+            watch=watch,
+        )
+        await knock.outlet.serve(visit)
 
     async def _measured(self, knock: Knock, principal: Principal) -> None:
         if knock.scope["method"] != "GET":
@@ -269,8 +310,10 @@ class Border:
         """Enter the refusal, then say it; saying no does not depend on being able to write it."""
         if knock.principal is not None and refused.refusal is not RATE_LIMITED:
             self._allowances.charge(knock.principal, REFUSED_BYTES, monotonic())
-        administers = self._administers(knock.scope["path"])
-        if not (administers and refused.call_id):  # else the pipeline said so, and entered it
+        outlet = knock.outlet
+        if not (
+            outlet is not None and refused.call_id
+        ):  # else the pipeline said so, and entered it
             with suppress(Refused):
                 refused.call_id = await self._house.pipeline.refuse(
                     refused.refusal, knock.principal, address_of(knock.scope), knock.method
@@ -281,8 +324,8 @@ class Border:
         if not knock.method or knock.unread:
             # The body may be unread: this connection is not in step any more.
             headers.append(_CLOSE)
-        if administers:
-            await respond_problem(knock.send, refused, headers)
+        if outlet is not None:
+            await outlet.say(knock.send, refused, headers)
             return
         await respond(knock.send, door_answer(refused, knock.id), headers)
 

@@ -106,7 +106,7 @@ class Lists:
             self._keep(page, opening)
         else:
             self._pages.move_to_end(page)
-        return b'%b"%b":%b}}' % (opening, CALL_META.encode(), call_meta(call.id, {}))
+        return b'%b"%b":%b}}' % (opening, CALL_META.encode(), call_meta(call, {}))
 
     def discovered(self, call: Call, endpoint: Endpoint) -> bytes:
         """The result of server/discover."""
@@ -119,7 +119,7 @@ class Lists:
             **self._instructed(call),
             "_meta": {
                 SERVER_INFO_META: msgspec.Raw(self._own.raw),
-                CALL_META: msgspec.Raw(call_meta(call.id, {})),
+                CALL_META: msgspec.Raw(call_meta(call, {})),
             },
         }
         return msgspec.json.encode(said)
@@ -131,7 +131,7 @@ class Lists:
             "capabilities": self._capabilities(call, endpoint),
             "serverInfo": msgspec.Raw(self._own.raw),
             **self._instructed(call),
-            "_meta": {CALL_META: msgspec.Raw(call_meta(call.id, {}))},
+            "_meta": {CALL_META: msgspec.Raw(call_meta(call, {}))},
         }
         return msgspec.json.encode(said)
 
@@ -219,7 +219,7 @@ def _visible_bodies(page: Page, kind: Kind, place: Place) -> list[msgspec.Raw]:
         return list(TOOLS)
     visible = place.visible(page.principal, page.endpoint, kind)
     if page.endpoint.span is Span.SERVER:
-        return [msgspec.Raw(definition.body) for definition in visible]
+        return [msgspec.Raw(_told_of(definition)) for definition in visible]
     if kind in (Kind.TOOL, Kind.PROMPT):
         return [_as_wired(definition) for definition in visible]
     # A URI that two servers know means neither of them here, so that it is not listed either.
@@ -227,22 +227,33 @@ def _visible_bodies(page: Page, kind: Kind, place: Place) -> list[msgspec.Raw]:
     return [msgspec.Raw(d.body) for d in visible if owners[d.name] == 1]
 
 
+def _told_of(definition: Definition) -> bytes:
+    """The definition as callers see it: of a skill without where its agent is."""
+    if definition.kind is not Kind.PEER:
+        return definition.body
+    members = _BODY.decode(definition.body)
+    members.pop("_meta", None)
+    return msgspec.json.encode(members)
+
+
 def _as_wired(definition: Definition) -> msgspec.Raw:
     if definition.name == definition.wire_name:
-        return msgspec.Raw(definition.body)
-    members = _BODY.decode(definition.body)
+        return msgspec.Raw(_told_of(definition))
+    members = _BODY.decode(_told_of(definition))
     members["name"] = msgspec.Raw(msgspec.json.encode(definition.wire_name))
     return msgspec.Raw(msgspec.json.encode(members))
 
 
 def _instructions(catalogue: Catalogue, server: str) -> str:
-    """What the server tells its users, as a person approved it.
+    """What the server tells its users, as a person approved it; of peers nothing.
 
     {"instructions":"Use get_time for ..."}
     """
     view = catalogue.servers.get(server)
     pinned = view.instructions if view is not None else None
-    if pinned is None or pinned.approval is not Approval.APPROVED:
+    if view is None or pinned is None or pinned.approval is not Approval.APPROVED:
+        return ""
+    if view.kind is Kind.PEER:  # its card says where it is, which is for nobody but the gateway
         return ""
     said = json.loads(pinned.body)
     text = said.get("instructions", "") if isinstance(said, dict) else said

@@ -36,7 +36,10 @@ class Naming(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One row. *in_rounds*: its result may ask for input, and it may be asked again with it."""
+    """One row. *in_rounds*: its result may ask for input, and it may be asked again with it.
+
+    *once*: under an idempotency key it has one effect, however often it is asked.
+    """
 
     kind: Kind
     act: Act
@@ -45,6 +48,7 @@ class Method:
     era: Era = Era.BOTH
     offered: bool = True
     in_rounds: bool = False
+    once: bool = False
 
 
 def find_method(name: str, *, modern: bool, notifies: bool) -> Method:
@@ -85,7 +89,7 @@ _FULL = CallClass.FULL
 METHODS: Mapping[str, Method] = MappingProxyType(
     {
         # -- what goes to an upstream
-        "tools/call": Method(Kind.TOOL, Act.CALL, _FULL, Naming.NAME, in_rounds=True),
+        "tools/call": Method(Kind.TOOL, Act.CALL, _FULL, Naming.NAME, in_rounds=True, once=True),
         "prompts/get": Method(Kind.PROMPT, Act.GET, _FULL, Naming.NAME, in_rounds=True),
         "resources/read": Method(Kind.RESOURCE, Act.READ, _FULL, Naming.URI, in_rounds=True),
         "completion/complete": Method(Kind.PROMPT, Act.COMPLETE, _FULL, Naming.REF),

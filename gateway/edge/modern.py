@@ -12,6 +12,7 @@ from gateway.edge.head import Head, accepted, decode_name
 from gateway.edge.house import Settings
 from gateway.edge.sdk import SdkLeg
 from gateway.edge.tasks import METHODS as TASK_METHODS
+from gateway.edge.ties import ties_of
 
 VERSION_META = "io.modelcontextprotocol/protocolVersion"
 CAPABILITIES_META = "io.modelcontextprotocol/clientCapabilities"
@@ -96,5 +97,6 @@ def _exchange(arrival: Arrival) -> Exchange:
         MODERN_VERSION, meta.get(CAPABILITIES_META, b""), meta.get(CLIENT_INFO_META, b"")
     )
     visitor = arrival.visitor
-    asked = Asked(arrival.message, visitor.endpoint, visitor.principal, client, meta)
+    ties = ties_of(visitor.head, meta, visitor.principal)
+    asked = Asked(arrival.message, visitor.endpoint, visitor.principal, client, meta, ties=ties)
     return Exchange(asked, arrival.send, can_stream=visitor.can_stream, address=visitor.address)

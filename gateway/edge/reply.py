@@ -62,12 +62,18 @@ def result_frame(message_id: bytes, result: bytes) -> bytes:
     return b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (message_id, result)
 
 
-def call_meta(call_id: str, left: Mapping[str, int], code: str = "") -> bytes:
-    said: dict[str, object] = {"call_id": call_id}
+def call_meta(
+    call: Call, left: Mapping[str, int], code: str = "", *, is_replay: bool = False
+) -> bytes:
+    said: dict[str, object] = {"call_id": call.id}
     if left:
         said["left"] = left
     if code == KEPT:
         said["kept"] = True  # an earlier result: the server was not asked
+    if is_replay:
+        said["replayed"] = True  # of the same call, under the same idempotency key
+    if call.run:
+        said["run"] = call.run
     return msgspec.json.encode(said)
 
 
@@ -85,7 +91,7 @@ def final_result(
         meta = _meta_of(members)
     except (msgspec.DecodeError, ValueError, RecursionError):
         raise Refused(UPSTREAM_BROKEN, call.id) from None
-    meta[CALL_META] = msgspec.Raw(call_meta(call.id, reply.settlement.left, reply.outcome.code))
+    meta[CALL_META] = msgspec.Raw(_meta_of_call(reply))
     if call.client.modern:
         _as_modern(call, members, meta, own)
     else:
@@ -96,6 +102,11 @@ def final_result(
         members["taskId"] = msgspec.Raw(msgspec.json.encode(task))
     members["_meta"] = msgspec.Raw(msgspec.json.encode(meta))
     return msgspec.json.encode(members)
+
+
+def _meta_of_call(reply: Reply) -> bytes:
+    left, code = reply.settlement.left, reply.outcome.code
+    return call_meta(reply.call, left, code, is_replay=reply.is_replay)
 
 
 def upstream_state(result: bytes) -> bytes:

@@ -168,7 +168,7 @@ class Searches:
 
     def _said(self, call: Call, tools: list[msgspec.Raw]) -> bytes:
         found = msgspec.json.encode({"tools": tools})
-        meta: dict[str, Any] = {CALL_META: msgspec.Raw(call_meta(call.id, {}))}
+        meta: dict[str, Any] = {CALL_META: msgspec.Raw(call_meta(call, {}))}
         said: dict[str, Any] = {
             "content": [{"type": "text", "text": found.decode()}],
             "structuredContent": msgspec.Raw(found),

@@ -10,8 +10,9 @@ from gateway.domain.model import Client, Principal
 from gateway.domain.refusal import MALFORMED, UNKNOWN_SESSION, Refused
 from gateway.edge.asks import Asks
 from gateway.edge.endpoint import Endpoint
-from gateway.edge.exchange import Exchange, Leave
+from gateway.edge.exchange import Exchange
 from gateway.edge.hearing import Hearing
+from gateway.edge.line import Leave
 from gateway.edge.rooms import Rooms
 
 # Tenant, subject, actors, path of the endpoint, client of the token.

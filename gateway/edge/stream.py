@@ -165,6 +165,6 @@ def final_result_of(stream: Stream) -> bytes:
     """The result that ends a subscriptions/listen in good order."""
     meta = {
         SUBSCRIPTION_META: msgspec.Raw(stream.asked.message.id),
-        CALL_META: msgspec.Raw(call_meta(stream.call.id, {})),
+        CALL_META: msgspec.Raw(call_meta(stream.call, {})),
     }
     return msgspec.json.encode({"resultType": "complete", "_meta": meta})

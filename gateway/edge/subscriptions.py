@@ -20,12 +20,13 @@ from gateway.domain.model import Call, Principal
 from gateway.domain.refusal import DRAINING, FORBIDDEN, TOO_MANY_STREAMS, Refused
 from gateway.edge.calls import Asked, Place, to_call
 from gateway.edge.endpoint import Endpoint, Span
-from gateway.edge.exchange import Exchange, Leave
+from gateway.edge.exchange import Exchange
 from gateway.edge.faults import log_fault
 from gateway.edge.follows import Follows
 from gateway.edge.hearing import LISTED, TOOLS, Follow, Hearing
 from gateway.edge.house import House, Settings
 from gateway.edge.ids import new_call_id
+from gateway.edge.line import Leave
 from gateway.edge.methods import METHODS
 from gateway.edge.rooms import Rooms, who_of
 from gateway.edge.stream import EVERYTHING, Stream, Wanted, read_wanted

@@ -9,8 +9,8 @@ from types import TracebackType
 from starlette.types import Receive
 
 from gateway.domain.refusal import MALFORMED, Refused
-from gateway.edge.exchange import Exchange, Leave
 from gateway.edge.house import House, Settings
+from gateway.edge.line import Leave, Line
 
 
 class Soon:
@@ -50,8 +50,8 @@ class Watch:
     """
 
     __slots__ = (
-        "_exchange",
         "_house",
+        "_line",
         "_loop",
         "_receive",
         "_request",
@@ -69,7 +69,7 @@ class Watch:
         self._house = house
         self._settings = settings
         self._task: asyncio.Task[None] | None = None
-        self._exchange: Exchange | None = None
+        self._line: Line | None = None
         self._stalled = False
 
     async def __aenter__(self) -> Watch:
@@ -94,48 +94,50 @@ class Watch:
         if self._stalled and self._request is not None and self._request.uncancel() == 0:
             raise Refused(MALFORMED, detail={"problem": "the body did not come in time"})
 
-    def over(self, exchange: Exchange) -> None:
+    def over(self, line: Line) -> None:
         """There is a whole request now: from here on it is the caller that is watched."""
-        self._exchange = exchange
+        self._line = line
         if self._timer is not None:
             self._timer.cancel()
             self.begin()
 
     def begin(self) -> None:
         """The request has been open for a while: watch its body, or its caller."""
-        if self._exchange is None:
+        if self._line is None:
             self._timer = self._loop.call_later(self._settings.body_deadline_s, self._give_up)
             return
         # The one task of the edge outside a group: a group would cost every short call what only
         # long ones need. It belongs to this object, which cancels it on leaving.
-        self._task = self._loop.create_task(self._keep(self._exchange))
+        self._task = self._loop.create_task(self._keep(self._line))
 
     def _give_up(self) -> None:
         if self._request is not None:
             self._stalled = True
             self._request.cancel()
 
-    async def _keep(self, exchange: Exchange) -> None:
+    async def _keep(self, line: Line) -> None:
         period_s = self._settings.liveness_period_s
-        principal = exchange.asked.principal
-        while not exchange.finished:
-            if await self._is_gone(exchange, period_s):
-                exchange.leave(Leave.GONE)
+        principal = line.principal
+        while not line.finished:
+            if await self._is_gone(line, period_s):
+                line.leave(Leave.GONE)
             if not self._house.identity.is_live(principal, self._house.clock()):
-                exchange.leave(Leave.REVOKED)
-            if exchange.is_abandoned:
+                line.leave(Leave.REVOKED)
+            if self._house.is_stopped(principal, line.run, line.server):
+                line.leave(Leave.STOPPED)
+            if line.is_abandoned:
                 return
-            if exchange.left is None:
-                await self._ping(exchange, period_s / 4)
+            if line.left is None:
+                await self._ping(line, period_s / 4)
 
-    async def _ping(self, exchange: Exchange, within_s: float) -> None:
+    async def _ping(self, line: Line, within_s: float) -> None:
         """Whoever does not read is not waited for: it is to be seen whether its key is still good."""
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
-                await exchange.ping(self._settings.ping_period_s)
+                await line.ping(self._settings.ping_period_s)
 
-    async def _is_gone(self, exchange: Exchange, within_s: float) -> bool:
-        if exchange.left is Leave.GONE:
+    async def _is_gone(self, line: Line, within_s: float) -> bool:
+        if line.left is Leave.GONE:
             await asyncio.sleep(within_s)
             return False
         with suppress(TimeoutError):

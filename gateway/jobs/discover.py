@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 
 from gateway.domain.definition import Listed, canonical
-from gateway.domain.model import Kind
+from gateway.domain.model import Kind, object_name
 from gateway.jobs.pace import Pace
 from gateway.store.backing import MAX_ROWS
 from gateway.store.ledger import Ledger, LogUnavailable
@@ -185,7 +185,7 @@ class Discovery:
             self._refused.pop(server, None)
             return
         digest = _digest(
-            f"{one.item.kind}/{server}/{one.item.name} {one.digest}" for one in refused
+            f"{object_name(one.item.kind, server, one.item.name)} {one.digest}" for one in refused
         )
         if self._refused.get(server) == digest:
             return
@@ -216,7 +216,7 @@ def _judged(item: Listed) -> Listed:
 
 def _object(pin: Pin) -> str:
     server, kind, name = pin.place
-    return f"{kind}/{server}/{name}"
+    return object_name(kind, server, name)
 
 
 def _digest(lines: Iterable[str]) -> str:

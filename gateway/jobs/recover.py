@@ -12,9 +12,11 @@ import structlog
 
 from gateway.audit import entry as entries
 from gateway.domain import refusal as no
+from gateway.domain.approval import Course
 from gateway.domain.budget import Hold
 from gateway.domain.meter import ESTIMATOR
 from gateway.domain.model import Amounts, Outcome, Permit, Status
+from gateway.store.approvals import Approvals
 from gateway.store.counters import CountersDamaged, LimitsOfAccounts, rebuild_rates
 from gateway.store.engine import reading
 from gateway.store.ledger import Ledger
@@ -38,6 +40,7 @@ class _Past(NamedTuple):
     tats: dict[str, int]  # of the rate buckets
     calls: dict[int, str]  # leaf of an open intent -> its call
     pseudonyms: list[Row]
+    courses: dict[str, Course]  # of what was asked to be approved
 
 
 @dataclass(slots=True)
@@ -48,6 +51,7 @@ class Recovery:
     writer: Writer
     ledger: Ledger
     limits_of_accounts: LimitsOfAccounts
+    approvals: Approvals | None = None  # None: nobody can approve anything
 
     async def take_up(self, tail: Tail, opened: entries.Open) -> int:
         """Open the log for this process; close every orphan as unknown, charged in full.
@@ -105,7 +109,7 @@ class Recovery:
             status = Status.UNKNOWN if leaf in unknown else Status.NOT_SENT
             waits.append(self._close(leaf, past.calls[leaf], hold, status))
         await asyncio.gather(*waits)
-        self.ledger.unknown -= unknown
+        self.ledger.unknown.difference_update(unknown)
         self._open()
 
     def _read(self, tail: Tail | None) -> _Past:
@@ -116,6 +120,7 @@ class Recovery:
                 rebuild_rates(connection, tail.last_us, self.limits_of_accounts),
                 calls_of(connection, tail.purses.open_holds()),
                 stored_pseudonyms(connection),
+                {} if self.approvals is None else self.approvals.read(connection),
             )
 
     def _resume(self, past: _Past) -> None:
@@ -123,6 +128,8 @@ class Recovery:
         ledger.pseudonyms.resume(past.pseudonyms)
         ledger.counters.resume(tail.purses, tail.state_leaf, past.tats)
         ledger.log.resume(tail.frontier.size, tail.last_us)
+        if self.approvals is not None:
+            self.approvals.resume(past.courses)
 
     def _open(self) -> None:
         self.ledger.closed_by.pop(WRITER, None)

@@ -51,7 +51,7 @@ _KEYS: Final[Mapping[str, tuple[str, tuple[type, ...]]]] = {
     "arguments": ("a table", (dict,)),
     "tags": ("a list of names", (list,)),
     "time": ("a date and time with its zone, 2026-01-31T12:00:00Z", (datetime,)),
-    "expect": ("'allow' or 'deny'", (str,)),
+    "expect": ("'allow', 'deny' or 'needs' (an approval)", (str,)),
     "rule": ("the text of the deciding rule, 'p, analyst, ...'", (str,)),
     "visible": ("true or false: whether lists hold the object", (bool,)),
 }
@@ -180,8 +180,8 @@ def _case(file: str, line: int, row: object) -> Case:
             raise _BadCase(f"`{key}` is missing")
     if ("agent" in row) is ("role" in row):
         raise _BadCase("say either `agent` or `role`")
-    if row["expect"] not in ("allow", "deny"):
-        raise _BadCase(f"`expect` is 'allow' or 'deny', not {row['expect']!r}")
+    if row["expect"] not in set(Verdict):
+        raise _BadCase(f"`expect` is {_KEYS['expect'][0]}, not {row['expect']!r}")
     when = row.get("time", NOON)
     if when.tzinfo is None:
         raise _BadCase(f"`time` is {_KEYS['time'][0]}")
@@ -242,7 +242,7 @@ def _call(row: Mapping[str, Any]) -> Call:
 
 
 def _parts(name: str) -> tuple[Kind, str, str]:
-    """Split `tool/time/convert_time` or `admin/metrics`; a resource's URI keeps its slashes."""
+    """Split `tool/time/convert_time`, `model/gpt` or `admin/metrics`; a URI keeps its slashes."""
     word, _, rest = name.partition("/")
     try:
         kind = Kind(word)
@@ -250,9 +250,11 @@ def _parts(name: str) -> tuple[Kind, str, str]:
         raise _BadCase(f"`object` begins with one of {', '.join(Kind)}") from err
     if kind is Kind.ADMIN:
         return kind, "", rest
+    if kind is Kind.MODEL and rest and "/" not in rest:
+        return kind, rest, rest
     server, slash, own = rest.partition("/")
-    if not server or not slash or not own:
-        raise _BadCase(f"`object` is kind/server/name, unlike {name!r}")
+    if kind is Kind.MODEL or not server or not slash or not own:
+        raise _BadCase(f"`object` is kind/server/name, or model/name, unlike {name!r}")
     return kind, server, own
 
 

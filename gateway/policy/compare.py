@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from gateway.domain.model import Act, Definition, Principal
 from gateway.policy.conditions import Facts
-from gateway.policy.rules import Rule
+from gateway.policy.rules import APPROVAL, Rule
 from gateway.policy.snapshot import Snapshot
 from gateway.policy.view import NEVER
 
@@ -79,7 +79,7 @@ def changes(
 
 
 def _left(snapshot: Snapshot, rule: Rule, facts: Facts) -> list[str] | None:
-    """The conditions that arguments or time decide; None when another one fails for good."""
+    """The conditions that arguments, time or people decide; None when another fails for good."""
     left: list[str] = []
     for name in rule.conditions:
         condition = snapshot.conditions[name]
@@ -88,7 +88,7 @@ def _left(snapshot: Snapshot, rule: Rule, facts: Facts) -> list[str] | None:
             return None
         if condition.is_live or fixed is None:
             left.append(name)
-    return left
+    return [*left, *(f"{APPROVAL}{role}" for role in rule.approvals)]
 
 
 def _worded(able: list[str], unless: list[str], rule: int) -> Standing:

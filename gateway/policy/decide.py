@@ -1,13 +1,14 @@
 """The decision itself: pure functions from what the rules say and the facts to a verdict.
 
 A deny counts unless its conditions are FALSE, an allow only when they are TRUE. Among denies that
-count the lowest index decides, among allows the highest: the rules that Casbin names, too.
+count the lowest index decides, among allows the highest: the rules that Casbin names, too. An
+approval is needed where every allow that counts demands one.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from gateway.domain.model import Act, Approval, Call, Kind, Verdict
@@ -26,8 +27,12 @@ PRIMARY: Final[Mapping[str, str]] = {
     "prompt": "get",
     "server": "list",
     "admin": "read",
+    "model": "call",
+    "peer": "call",
 }
-_DEFINED: Final = (Kind.TOOL, Kind.RESOURCE, Kind.TEMPLATE, Kind.PROMPT)
+_DEFINED: Final = frozenset(
+    {Kind.TOOL, Kind.RESOURCE, Kind.TEMPLATE, Kind.PROMPT, Kind.MODEL, Kind.PEER}
+)
 
 # Reading a member off an Enum class costs as much as a look-up, several times per call.
 _LIST: Final = Act.LIST
@@ -35,6 +40,9 @@ _SUBSCRIBE: Final = Act.SUBSCRIBE
 _SERVER: Final = Kind.SERVER
 _ADMIN: Final = Kind.ADMIN
 _RESOURCE: Final = Kind.RESOURCE
+_MODEL: Final = Kind.MODEL
+_ALLOW: Final = Verdict.ALLOW
+_DENY: Final = Verdict.DENY
 # %25 is an escaped '%': servers that decode twice exist.
 _SLASHES: Final = re.compile(r"\\|%(?:25)*(?:2f|5c)", re.IGNORECASE)
 # Escapes of letters, digits and -._~, which mean the same without (RFC 3986 s6.2.2.2).
@@ -46,11 +54,19 @@ _ENDS: Final = re.compile("[/?#]")
 Looked = dict[str, Truth]
 
 
+# What the rules make of the facts: the verdict, the index of the deciding rule (-1: none matched),
+# and of NEEDS the roles of each allow that would do. No class: made on the hot path.
+Judgement = tuple[Verdict, int, tuple[tuple[str, ...], ...]]
+_SILENCE: Final[Judgement] = (Verdict.DENY, -1, ())
+
+
 def object_of(call: Call) -> str:
     """The name that rules use for what *call* acts on."""
-    if call.kind is _ADMIN:
-        return f"admin/{call.name}"
-    return "/".join((call.kind, call.server, call.name))
+    kind = call.kind
+    if kind is _ADMIN or kind is _MODEL:
+        return f"{kind._value_}/{call.name}"
+    # As domain.model.object_name, which costs as much again to call.
+    return "/".join((kind, call.server, call.name))
 
 
 def facts_of(call: Call, now_us: int) -> Facts:
@@ -83,24 +99,33 @@ def is_ambiguous(call: Call) -> bool:
     return not {".", ".."}.isdisjoint(_ENDS.split(_SLASHES.sub("/", call.name)))
 
 
-def judge(
-    ruling: Ruling, facts: Facts, conditions: Conditions, looked: Looked
-) -> tuple[Verdict, int]:
-    """The verdict and the index of the deciding rule, -1 when none matched.
+def judge(ruling: Ruling, facts: Facts, conditions: Conditions, looked: Looked) -> Judgement:
+    """The verdict and the deciding rule.
 
     Each condition that had to be looked at is left in *looked*, once, in that order.
     """
     for rule in ruling.denies:
         if _holds(rule, facts, conditions, looked) is not False:
-            return Verdict.DENY, rule.index
+            return _DENY, rule.index, ()
     if ruling.deny != NEVER:
-        return Verdict.DENY, ruling.deny
+        return _DENY, ruling.deny, ()
+    waiting: list[Rule] = []
     for rule in ruling.allows:
         if _holds(rule, facts, conditions, looked) is True:
-            return Verdict.ALLOW, rule.index
-    if ruling.allow >= 0:
-        return Verdict.ALLOW, ruling.allow
-    return Verdict.DENY, -1
+            if not rule.approvals:
+                return _ALLOW, rule.index, ()
+            waiting.append(rule)
+    return _needing(waiting) if waiting and ruling.allow < 0 else _plain(ruling)
+
+
+def _plain(ruling: Ruling) -> Judgement:
+    return (_ALLOW, ruling.allow, ()) if ruling.allow >= 0 else _SILENCE
+
+
+def _needing(waiting: Sequence[Rule]) -> Judgement:
+    """Of allows that all demand approvals, highest index first."""
+    sets = dict.fromkeys(rule.approvals for rule in reversed(waiting))
+    return Verdict.NEEDS, waiting[0].index, tuple(sets)
 
 
 def recorded(looked: Looked) -> tuple[tuple[str, bool], ...]:

@@ -97,6 +97,8 @@ class Draw:
             rest = rest[:-1] + self._random.choice(("x", "x/y", ""))
         if word == Kind.ADMIN:
             return Kind.ADMIN, "", rest
+        if word == Kind.MODEL:
+            return Kind.MODEL, rest, rest
         server, _, name = rest.partition("/")
         return Kind(word), server, name
 

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.domain.model import Call, Decision, Verdict
+from gateway.domain.model import Call, Decision, Kind, Verdict
+from gateway.policy import joint
 from gateway.policy.conditions import Facts
 from gateway.policy.decide import facts_of, is_ambiguous, is_filtered, object_of
 from gateway.policy.predicates import Truth
@@ -68,13 +69,17 @@ class Explanation:
 def explain(snapshot: Snapshot, call: Call, now_us: int) -> Explanation:
     """Decide *call* and say why; goes through every rule, so it is not for the hot path."""
     decision = snapshot.decide(call, now_us)
-    facts = facts_of(call, now_us)
-    names = _names(snapshot, call)
-    matches = tuple(_matches(snapshot, call, facts, names))
-    denied = decision.verdict is Verdict.DENY
-    nearest = tuple(_nearest(snapshot, call, facts, names)) if denied else ()
-    sentence, fix = _reason(snapshot, call, decision, nearest)
     principal = call.principal
+    decided = snapshot.by_party(call, now_us)
+    alike = (party for party, said in decided if said.verdict is decision.verdict)
+    party = next(alike, None)  # None: each of them may, and the token's scope does not cover it
+    matches, nearest = _rules_on(snapshot, party or call, decision, now_us)
+    if party is None:
+        sentence, fix = _beyond(call)
+    else:
+        sentence, fix = _reason(snapshot, party, decision, matches, nearest)
+        if party is not call:
+            sentence = f"it acts for '{party.principal.subject}', of whom this is said: {sentence}"
     return Explanation(
         decision,
         principal.subject,
@@ -84,7 +89,29 @@ def explain(snapshot: Snapshot, call: Call, now_us: int) -> Explanation:
         sentence,
         fix,
         matches,
-        nearest,
+        nearest if party else (),
+    )
+
+
+def _rules_on(
+    snapshot: Snapshot, call: Call, decision: Decision, now_us: int
+) -> tuple[tuple[Match, ...], tuple[Near, ...]]:
+    """The rules that match, and for a 'no' those that nearly do."""
+    facts, names = facts_of(call, now_us), _names(snapshot, call)
+    matches = tuple(_matches(snapshot, call, facts, names))
+    if decision.verdict is not Verdict.DENY:
+        return matches, ()
+    return matches, tuple(_nearest(snapshot, call, facts, names))
+
+
+def _beyond(call: Call) -> tuple[str, str]:
+    """Policy lets everybody concerned, and a token does not."""
+    name = object_of(call)
+    short = (g.objects for g in call.principal.grants if not joint.covers((g,), name))
+    scope = " ".join(next(short, ()))
+    return (
+        f"the scope of its token, or of one that this came from, does not cover it: {scope}",
+        f"have a token made whose scope has {name}",
     )
 
 
@@ -128,8 +155,8 @@ def _nearest(snapshot: Snapshot, call: Call, facts: Facts, names: frozenset[str]
 
 
 def _same_server(one: str, other: str) -> bool:
-    """Whether two objects have their kind and server in common: others are not near at all."""
-    return one.split("/")[:2] == other.split("/")[:2]
+    """Whether two objects have kind and server in common (models: the kind): others are not near."""
+    return one.split("/", 2)[:-1] == other.split("/", 2)[:-1]
 
 
 def _alike(one: str, other: str) -> int:
@@ -170,12 +197,21 @@ def _near_sentence(snapshot: Snapshot, call: Call, facts: Facts, rule: Rule, par
 
 
 def _reason(
-    snapshot: Snapshot, call: Call, decision: Decision, nearest: tuple[Near, ...]
+    snapshot: Snapshot,
+    call: Call,
+    decision: Decision,
+    matches: tuple[Match, ...],
+    nearest: tuple[Near, ...],
 ) -> tuple[str, str]:
     """The short answer and what could be done about it."""
     if decision.rule >= 0:
         rule = snapshot.rules[decision.rule]
         sentence = f"{rule.place} ({rule.text}){_through(_path(snapshot, call, rule))}"
+        if decision.verdict is Verdict.NEEDS:
+            return (
+                f"{sentence}; {_who_approves(decision)}",
+                "have it approved, then repeat the call",
+            )
         denied = decision.verdict is Verdict.DENY
         fix = "a deny overrides every allow; change that rule, if it should not hold here"
         return sentence, fix if denied else ""
@@ -183,6 +219,13 @@ def _reason(
         if is_filtered(call):
             return "asking is open to all; the answer holds only what the caller may see", ""
         return "the gateway's own right to list what upstreams have", ""
+    if not snapshot.rules:
+        return "the built-in policy, which denies everything", "configure a policy folder"
+    return _denied(snapshot, call, matches) or ("default deny: no rule allows it", _mend(nearest))
+
+
+def _denied(snapshot: Snapshot, call: Call, matches: tuple[Match, ...]) -> tuple[str, str] | None:
+    """Why it is denied although rules may allow it."""
     principal = call.principal
     if snapshot.roles.is_role(principal.subject, principal.tenant):
         return (
@@ -194,9 +237,18 @@ def _reason(
             "the URI has dot segments or needless escapes, so it may name another",
             "write the plain URI",
         )
-    if not snapshot.rules:
-        return "the built-in policy, which denies everything", "configure a policy folder"
-    return "default deny: no rule allows it", _mend(nearest)
+    if call.kind is Kind.PEER and call.name == ANY and any(m.counts for m in matches):
+        return (
+            "the message names no skill, and may be about one that is denied",
+            "name the skill that it is about",
+        )
+    return None
+
+
+def _who_approves(decision: Decision) -> str:
+    """Which roles have to approve: 'a' and 'b', or 'c'."""
+    sets = (" and ".join(f"'{role}'" for role in roles) for roles in decision.approvals)
+    return f"somebody with the role {', or '.join(sets)} has to approve it"
 
 
 def _mend(nearest: tuple[Near, ...]) -> str:
@@ -221,7 +273,8 @@ def _through(path: tuple[str, ...]) -> str:
 
 def _said(match: Match) -> str:
     words = {True: "is true", False: "is false", None: "cannot be evaluated"}
-    conditions = ", ".join(f"{name} {words[truth]}" for name, truth in match.conditions)
+    told = [f"{name} {words[truth]}" for name, truth in match.conditions]
+    conditions = ", ".join([*told, *(f"'{role}' approves" for role in match.rule.approvals)])
     state = "" if match.counts else " [does not count]"
     noted = f"; {conditions}" if conditions else ""
     return f"{match.rule.place} ({match.rule.text}){_through(match.path)}{noted}{state}"

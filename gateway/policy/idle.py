@@ -32,13 +32,13 @@ class Cover:
 
     def over(self, rule: Rule) -> Iterator[Rule]:
         """Every other rule that matches all calls which *rule* matches, and under no more conditions."""
-        needed = set(rule.conditions)
+        needed = set(rule.terms)
         for subject in self._subjects(rule):
             for tenant in dict.fromkeys((rule.tenant, ANY)):
                 for act in dict.fromkeys((rule.act, ANY)):
                     for name in self._objects(rule.object):
                         for other in self._rules.get((subject, tenant, act, name), ()):
-                            if other is not rule and needed.issuperset(other.conditions):
+                            if other is not rule and needed.issuperset(other.terms):
                                 yield other
 
     def _subjects(self, rule: Rule) -> Sequence[str]:
@@ -85,12 +85,12 @@ def _foremost(rule: Rule, cover: Cover) -> Rule | None:
 
 
 def _is_same(rule: Rule, other: Rule) -> bool:
-    return (rule.subject, rule.tenant, rule.object, rule.act, rule.conditions) == (
+    return (rule.subject, rule.tenant, rule.object, rule.act, rule.terms) == (
         other.subject,
         other.tenant,
         other.object,
         other.act,
-        other.conditions,
+        other.terms,
     )
 
 

@@ -16,6 +16,7 @@ from gateway.policy.finding import Finding, error, warning
 from gateway.policy.idle import idle
 from gateway.policy.rules import (
     ANY,
+    APPROVAL,
     BINDINGS_FILE,
     RESERVED,
     Link,
@@ -72,6 +73,7 @@ def read(source: PolicySource, bindings: Sequence[Binding] | None) -> Reading:
         *_conditions(source, parsed.rules, named),
         *_links(parsed),
         *_names(parsed, judge_all=bindings is not None),
+        *_approvals(parsed, judge_all=bindings is not None),
         *_cases(source, golden),
     ]
     findings.sort(key=_place)
@@ -112,7 +114,7 @@ def _rules(found: Sequence[Rule]) -> Iterator[Finding]:
         )
     seen: dict[tuple[object, ...], Rule] = {}
     for rule in found:
-        key = (rule.subject, rule.tenant, rule.object, rule.act, rule.conditions)
+        key = (rule.subject, rule.tenant, rule.object, rule.act, rule.terms)
         first = seen.setdefault(key, rule)
         if first is not rule:
             yield _repeated(first, rule)
@@ -238,6 +240,26 @@ def _names(parsed: Parsed, judge_all: bool) -> Iterator[Finding]:
             what = f"'{rule.subject}' is neither a role that anyone holds nor an agent with a role"
             why = "the rule matches nobody, unless an agent without roles has that name"
             yield warning(rule.file, rule.line, what, why, hint or "grant it, or remove the rule")
+
+
+def _approvals(parsed: Parsed, judge_all: bool) -> Iterator[Finding]:
+    """Approvals that nobody can give, or that nobody is ever asked for."""
+    held: dict[str, set[str]] = {}
+    for link in parsed.links:
+        for tenant in (link.tenant, ANY):
+            held.setdefault(tenant, set()).add(link.role)
+    for rule in parsed.rules:
+        known = held.get(rule.tenant, set())
+        for role in rule.approvals:
+            hint = "" if role in known else did_you_mean(role, known, "")
+            if role not in known and (hint or judge_all):
+                what = f"nobody could give '{APPROVAL}{role}': no agent has the role '{role}'"
+                why = "every call waits for an approval, unless tokens of an issuer prove the role"
+                yield warning(rule.file, rule.line, what, why, hint or "give it to an agent")
+        if rule.approvals and rule.object.startswith("admin/"):
+            what = f"'{APPROVAL}{rule.approvals[0]}' on '{rule.object}' is asked of nobody"
+            why = "calls are approved; administration is refused until a rule allows it without"
+            yield warning(rule.file, rule.line, what, why, "remove the rule, or the approval")
 
 
 def _cases(source: PolicySource, golden: Sequence[Case]) -> Iterator[Finding]:

@@ -25,6 +25,7 @@ MAX_LINES: Final = 100  # instead of one rule: more names than people would read
 OFFERED_FROM: Final = 8  # names with a common beginning
 _LIST: Final = "list"
 _ADMIN: Final = "admin/"
+_MODEL: Final = "model/"
 # A star means more than itself, quotes are read differently by other readers of CSV, and
 # spreadsheets compute what begins so.
 _UNFIT: Final = frozenset('*"')
@@ -75,7 +76,7 @@ def narrower(snapshot: Snapshot, call: Call, deciding: int) -> list[Rule]:
 
     Those of the narrowest objects first. Whether their conditions held is for the caller to find out.
     """
-    if deciding < 0 or snapshot.rules[deciding].conditions:
+    if deciding < 0 or snapshot.rules[deciding].terms:
         return []
     who, name = call.principal, object_of(call)
     subjects = {*snapshot.roles.closure(who.subject, who.tenant, who.roles), ANY}
@@ -83,6 +84,7 @@ def narrower(snapshot: Snapshot, call: Call, deciding: int) -> list[Rule]:
         rule
         for rule in snapshot.rules
         if rule.conditions
+        and not rule.approvals  # nobody was asked, and nobody need have said yes
         and rule.effect is Verdict.ALLOW
         and rule.subject in subjects
         and rule.tenant in (who.tenant, ANY)
@@ -106,6 +108,8 @@ def no_line(snapshot: Snapshot, call: Call, decision: Decision) -> str:
         rule = snapshot.rules[decision.rule]
         return f"a deny stands above it: {rule.place} ({rule.text})"
     who = call.principal
+    if who.actors:
+        return "it was made for others, each of whom needs a right to it as well"
     ruling = snapshot.ruling(who, call.act, object_of(call))
     if ruling is None:
         return "its caller has the name of a role, and a role cannot call"
@@ -138,10 +142,10 @@ def _narrow(rule: Rule, used: Mapping[Done, int]) -> Narrowed:
     exact = dict.fromkeys(sorted(_within(rule, done) for done in used))
     if len(exact) > MAX_LINES:
         return Narrowed(rule, calls, (rule.text,), TOO_MANY)
-    lines = {done: done.line(rule.conditions) for done in exact}
+    lines = {done: done.line(rule.terms) for done in exact}
     if not all(lines.values()):
         return Narrowed(rule, calls, (rule.text,), UNFIT)
-    offers = tuple(wider(lines, rule.conditions, rule.object))
+    offers = tuple(wider(lines, rule.terms, rule.object))
     if _opens_figures(rule):
         figures = replace(rule, object=_ADMIN + ANY).text
         return Narrowed(rule, calls, (*lines.values(), figures), UNTOLD, offers)
@@ -174,7 +178,9 @@ def _common(names: list[str]) -> str:
 
 
 def _shelf(name: str) -> str:
-    """kind/server/ of an object's name."""
+    """kind/server/ of an object's name, model/ of a model's."""
+    if name.startswith(_MODEL):
+        return _MODEL
     return "".join(f"{part}/" for part in name.split("/", 2)[:2])
 
 

@@ -17,7 +17,7 @@ from gateway.policy.conditions import Conditions, Facts
 from gateway.policy.decide import facts_of, object_of
 from gateway.policy.draw import Draw
 from gateway.policy.files import MODEL, PolicySource
-from gateway.policy.rules import ANY, BINDINGS_FILE, Link, Rule
+from gateway.policy.rules import ANY, APPROVAL, BINDINGS_FILE, Link, Rule
 from gateway.policy.snapshot import Snapshot
 
 # Casbin goes through all rules for each answer. What one answer costs bounds how many are asked.
@@ -25,6 +25,7 @@ _ANSWER_US: Final = 150.0
 _RULE_US: Final = 7.0
 _SPENT_US: Final = 60_000.0
 _WHOLE: Final = 300  # up to so many rules and links, Casbin gets the files as they are
+_CONDITION: Final = 4  # the place of the condition among the cells of a rule, after its `p`
 _GROUPS: Final = 3  # else the rules on so many objects, one after the other
 
 # Its loggers print requests and the whole policy; a request may hold what must not be logged.
@@ -78,9 +79,11 @@ class Oracle:
     ) -> None:
         text = casbin.Enforcer.new_model(text=model.decode("utf-8"))
         self._enforcer = casbin.Enforcer(text, _Lines(lines), enable_log=False)
-        self._enforcer.add_function("cond", _condition_function(conditions))
+        self._approved: frozenset[str] = frozenset()
+        self._enforcer.add_function("cond", self._condition_function(conditions))
         loaded = self._enforcer.get_model()["p"]["p"].policy
         self._indexes = {id(row): index for row, index in zip(loaded, indexes, strict=True)}
+        self.roles = frozenset(role for row in loaded for role in _approvers(row[_CONDITION]))
 
     @classmethod
     def whole(cls, source: PolicySource, snapshot: Snapshot) -> Oracle:
@@ -98,7 +101,20 @@ class Oracle:
         return cls(source.files[MODEL], lines, indexes, snapshot.conditions)
 
     def decide(self, call: Call, now_us: int) -> tuple[Verdict, int]:
-        """Casbin's verdict and the index of the rule that it names, -1 for none."""
+        """Casbin's verdict and the index of the rule that it names, -1 for none.
+
+        NEEDS is what it denies by default, and allows once every approval is taken for given.
+        """
+        verdict, rule = self.decide_with(call, now_us, frozenset())
+        if verdict is Verdict.DENY and rule < 0 and self.roles:
+            approved, by = self.decide_with(call, now_us, self.roles)
+            if approved is Verdict.ALLOW:
+                return Verdict.NEEDS, by
+        return verdict, rule
+
+    def decide_with(self, call: Call, now_us: int, approved: frozenset[str]) -> tuple[Verdict, int]:
+        """The same once somebody with each of the roles in *approved* has approved."""
+        self._approved = approved
         principal = call.principal
         allowed, row = self._enforcer.enforce_ex(
             principal.subject,
@@ -109,6 +125,20 @@ class Oracle:
         )
         verdict = Verdict.ALLOW if allowed else Verdict.DENY
         return verdict, self._indexes[id(row)] if row else -1
+
+    def _condition_function(self, conditions: Conditions) -> Callable[[str, str, Facts], bool]:
+        """The matcher's `cond`: whether a rule of this effect counts, by its joined conditions."""
+
+        def cond(names: str, effect: str, facts: Facts) -> bool:
+            if not self._approved.issuperset(_approvers(names)):
+                return False
+            plain = [name for name in names.split("+") if not name.startswith(APPROVAL)]
+            truths = [conditions[name].truth(facts) for name in plain]
+            if False in truths:
+                return False
+            return effect == "deny" or None not in truths
+
+        return cond
 
 
 def self_test(snapshot: Snapshot, source: PolicySource, n: int = 200, seed: int = 0) -> int:
@@ -156,16 +186,10 @@ def _compare(snapshot: Snapshot, oracle: Oracle, calls: Sequence[Call], draw: Dr
     return len(calls)
 
 
-def _condition_function(conditions: Conditions) -> Callable[[str, str, Facts], bool]:
-    """The matcher's `cond`: whether a rule of this effect counts, by its joined conditions."""
-
-    def cond(names: str, effect: str, facts: Facts) -> bool:
-        truths = [conditions[name].truth(facts) for name in names.split("+")]
-        if False in truths:
-            return False
-        return effect == "deny" or None not in truths
-
-    return cond
+def _approvers(names: str) -> list[str]:
+    """The roles that a condition column demands an approval of."""
+    terms = names.split("+")
+    return [term.removeprefix(APPROVAL) for term in terms if term.startswith(APPROVAL)]
 
 
 def _line(link: Link) -> str:

@@ -34,11 +34,12 @@ KINDS: Final = (
 EFFECTS: Final = {"allow": Verdict.ALLOW, "deny": Verdict.DENY}
 ANY: Final = "*"
 NO_CONDITION: Final = "-"
+APPROVAL: Final = "approval:"  # before a role: somebody with it has to approve the call
 RESERVED: Final = "system:"  # principals of the gateway itself
 BINDINGS_FILE: Final = "roles of agents"  # where findings about bindings point
 MAX_RULES = 200_000
 MAX_FIELD = 512
-MAX_CONDITIONS = 8  # joined in one rule
+MAX_TERMS = 8  # joined in one rule
 
 _BRACKETS: Final = frozenset("[]()")
 _NAME = re.compile(rf"[^\s,\[\]()#\"]{{1,{MAX_FIELD}}}\Z")
@@ -57,8 +58,10 @@ class Rule:
     tenant: str
     object: str
     act: str
-    conditions: tuple[str, ...]
+    terms: tuple[str, ...]  # the condition column: names of conditions, and approvals
     effect: Verdict
+    conditions: tuple[str, ...] = ()  # the names among them
+    approvals: tuple[str, ...] = ()  # the roles, each of which has to approve
 
     @property
     def place(self) -> str:
@@ -67,7 +70,7 @@ class Rule:
     @property
     def text(self) -> str:
         """The line as its author would write it."""
-        joined = "+".join(self.conditions) or NO_CONDITION
+        joined = "+".join(self.terms) or NO_CONDITION
         cells = ("p", self.subject, self.tenant, self.object, self.act, joined, self.effect)
         return ", ".join(cells)
 
@@ -165,8 +168,14 @@ def _rows(file: str, raw: bytes) -> tuple[list[Row], list[Finding]]:
 
 def _rule(index: int, row: Row) -> Rule:
     _, subject, tenant, object_, act, condition, effect = row.cells
-    names = () if condition == NO_CONDITION else tuple(condition.split("+"))
-    return Rule(index, row.file, row.line, subject, tenant, object_, act, names, EFFECTS[effect])
+    terms = () if condition == NO_CONDITION else tuple(condition.split("+"))
+    names: tuple[str, ...] = terms
+    roles: tuple[str, ...] = ()
+    if APPROVAL in condition:
+        names = tuple(term for term in terms if not term.startswith(APPROVAL))
+        roles = tuple(t.removeprefix(APPROVAL) for t in terms if t.startswith(APPROVAL))
+    where = (index, row.file, row.line)
+    return Rule(*where, subject, tenant, object_, act, terms, EFFECTS[effect], names, roles)
 
 
 def _faults(row: Row) -> list[Finding]:
@@ -179,7 +188,12 @@ def _faults(row: Row) -> list[Finding]:
         what = f"expected {len(columns)} columns ({', '.join(columns)}), got {len(row.cells)}"
         return [_fault(row.file, row.line, what)]
     if row.cells[0] == "p":
-        whats = [*_subject_faults(row), *_object_faults(row.cells[3]), *_word_faults(row)]
+        whats = [
+            *_subject_faults(row),
+            *_object_faults(row.cells[3]),
+            *_word_faults(row),
+            *_approval_faults(row),
+        ]
     else:
         whats = _link_faults(row)
     return [_fault(row.file, row.line, what) for what in whats]
@@ -235,14 +249,25 @@ def _word_faults(row: Row) -> Iterator[str]:
         return
     if not all(names):
         yield "the condition is empty; write '-' for none, and names joined by '+'"
-    if len(set(names)) < len(names) or len(names) > MAX_CONDITIONS:
-        yield f"join at most {MAX_CONDITIONS} different conditions, each once"
-    for name in names:
-        if name.startswith("approval:"):
-            yield (
-                f"'{name}' needs approvals, which this version does not have yet; "
-                "use a condition, or leave the rule out until then"
-            )
+    if len(set(names)) < len(names) or len(names) > MAX_TERMS:
+        yield f"join at most {MAX_TERMS} different conditions, each once"
+
+
+def _approval_faults(row: Row) -> Iterator[str]:
+    condition, effect = row.cells[5:]
+    terms = [term for term in condition.split("+") if term.startswith(APPROVAL)]
+    for role in (term.removeprefix(APPROVAL) for term in terms):
+        if fault := name_fault(role, "role"):
+            yield f"{fault}; write the role that approves, as in '{APPROVAL}boss'"
+        elif ANY in role:
+            yield f"'{role}' names no role: whoever approves has one very role"
+        elif role.startswith(RESERVED):
+            yield f"names that begin with '{RESERVED}' belong to the gateway"
+    if terms and effect == "deny":
+        yield (
+            f"'{terms[0]}' stands on a deny, and nobody can approve what is denied; "
+            "put it on the allow, or deny without it"
+        )
 
 
 def _fault(file: str, line: int, what: str) -> Finding:

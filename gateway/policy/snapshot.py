@@ -10,11 +10,22 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TypeVar
 
-from gateway.domain.model import Act, Approval, Call, Decision, Definition, Principal, Verdict
+from gateway.domain.model import (
+    Act,
+    Approval,
+    Call,
+    Decision,
+    Definition,
+    Kind,
+    Principal,
+    Verdict,
+)
+from gateway.policy import joint
 from gateway.policy.conditions import Conditions, Facts
 from gateway.policy.decide import (
     DISCOVERER,
     PRIMARY,
+    Judgement,
     Looked,
     facts_of,
     is_ambiguous,
@@ -39,6 +50,9 @@ _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
 # Reading a member off an Enum class costs as much as a look-up.
 _ALLOW: Final = Verdict.ALLOW
+_DENY: Final = Verdict.DENY
+_MODEL: Final = Kind.MODEL
+_PEER: Final = Kind.PEER
 _APPROVED: Final = Approval.APPROVED
 
 # Bounds of the caches. Resource names are the caller's to choose, so what is kept under them is
@@ -78,11 +92,27 @@ class Snapshot:
         self._sights: dict[tuple[View, str], Ruling] = {}
         self._decisions: dict[tuple[object, ...], Decision] = {}
         self._rights: dict[tuple[object, ...], str] = {}
+        self._barred: dict[tuple[View, str, str], bool] = {}  # messages that name no skill
         self._always = Decision(Verdict.ALLOW, policy_version, visible=True)
         self._never = Decision(Verdict.DENY, policy_version)
 
     def decide(self, call: Call, now_us: int) -> Decision:
-        """Allow or deny *call*; never raises, and costs microseconds."""
+        """Allow or deny *call*; never raises, and costs microseconds.
+
+        Whoever acts for others may do what all of them may, within what each token says: see joint.
+        """
+        principal = call.principal
+        if principal.actors or principal.grants:
+            decisions = [decision for _, decision in self.by_party(call, now_us)]
+            covers = is_filtered(call) or joint.covers(principal.grants, object_of(call))
+            return joint.joined(decisions, covers)
+        return self._decide_one(call, now_us)
+
+    def by_party(self, call: Call, now_us: int) -> list[tuple[Call, Decision]]:
+        """What is decided of the caller by itself, then of each that it acts for."""
+        return [(each, self._decide_one(each, now_us)) for each in joint.parties(call)]
+
+    def _decide_one(self, call: Call, now_us: int) -> Decision:
         principal = call.principal
         key = (principal.subject, principal.tenant, principal.roles)
         try:
@@ -97,7 +127,10 @@ class Snapshot:
             return self._always if call.act is Act.LIST else self._never
         if is_ambiguous(call):
             return self._never
-        return self._answer(view, call, now_us)
+        decision = self._answer(view, call, now_us)
+        if call.kind is _PEER and call.name == ANY and decision.verdict is not _DENY:
+            return self._never if self._bars(view, call) else decision
+        return decision
 
     def judge(self, call: Call, now_us: int) -> Decision:
         """What the rules alone say of *call*, whose subject may be a role: Casbin's very answer."""
@@ -113,6 +146,16 @@ class Snapshot:
         Depends on the principal, the definitions and this version alone: time and arguments do not
         hide. What is not approved is never listed.
         """
+        if principal.actors or principal.grants:
+            for party in joint.principals(principal):
+                definitions = self._visible_to_one(party, definitions)
+            grants = principal.grants
+            return tuple([d for d in definitions if joint.covers(grants, d.object)])
+        return self._visible_to_one(principal, definitions)
+
+    def _visible_to_one(
+        self, principal: Principal, definitions: Iterable[Definition]
+    ) -> tuple[Definition, ...]:
         if principal.subject == DISCOVERER:
             return tuple(d for d in definitions if d.approval is Approval.APPROVED)
         view = self._caller(principal.subject, principal.tenant, principal.roles)
@@ -128,7 +171,10 @@ class Snapshot:
         return tuple([d for d in definitions if self._lists(view, principal, d)])
 
     def ruling(self, principal: Principal, act: Act, name: str) -> Ruling | None:
-        """All that the rules say of it; None when no principal may be called so."""
+        """All that the rules say of it; None when no principal may be called so.
+
+        Of the subject alone, whomever it acts for.
+        """
         view = self._caller(principal.subject, principal.tenant, principal.roles)
         return None if view is None else self._ruling(view, act._value_, name)
 
@@ -138,7 +184,8 @@ class Snapshot:
         Who it is counts only through the rules and conditions that look at it.
         """
         who = principal
-        key = (who.subject, who.tenant, who.team, who.roles, who.scopes, who.actors)
+        limits = tuple(grant.objects for grant in who.grants)
+        key = (who.subject, who.tenant, who.team, who.roles, who.scopes, who.actors, limits)
         rights = self._rights.get(key)
         if rights is None:
             rights = self._rights_of(principal)
@@ -149,8 +196,8 @@ class Snapshot:
         names = self.roles.closure(principal.subject, principal.tenant, principal.roles)
         parts = self._parts(names, principal.tenant)
         scopes = sorted(principal.scopes)
-        roles, actors = sorted(principal.roles), sorted(principal.actors)
-        said = (parts, principal.tenant, principal.team, roles, scopes, actors)
+        roles, limits = sorted(principal.roles), [grant.objects for grant in principal.grants]
+        said = (parts, principal.tenant, principal.team, roles, scopes, principal.actors, limits)
         return hashlib.sha256(f"{self.version} {said!r}".encode()).hexdigest()
 
     def spans_tenants(self, call: Call, now_us: int) -> bool:
@@ -158,17 +205,20 @@ class Snapshot:
 
         What a tenant's own file says of roles does not count here: its people would give
         themselves the rights of those who look after all tenants. Whether *call* is allowed at all
-        is for `decide` to say.
+        is for `decide` to say. Whoever acts for others needs such a rule for each of them.
         """
         if self._platform_roles is None:
             platform = (link for link in self.links if not link.file.startswith(TENANTS))
             self._platform_roles = Roles(platform)
+        roles = self._platform_roles
+        return all(self._spans(roles, party, now_us) for party in joint.parties(call))
+
+    def _spans(self, platform: Roles, call: Call, now_us: int) -> bool:
         who = call.principal
-        names = {*self._platform_roles.closure(who.subject, who.tenant, who.roles), ANY}
+        names = {*platform.closure(who.subject, who.tenant, who.roles), ANY}
         rules = [rule for name in names for rule in self._by_subject.get((name, ANY), ())]
         ruling = View(rules).rule_on(call.act._value_, object_of(call))
-        verdict, _ = judge(ruling, facts_of(call, now_us), self.conditions, {})
-        return verdict is _ALLOW
+        return judge(ruling, facts_of(call, now_us), self.conditions, {})[0] is _ALLOW
 
     def explain(self, call: Call, now_us: int) -> Explanation:
         """Why *call* is decided as it is, in words and rules, for people who may see the policy."""
@@ -178,37 +228,49 @@ class Snapshot:
         name = object_of(call)
         ruling = self._ruling(view, call.act._value_, name)
         if not ruling.denies and ruling.deny == NEVER and ruling.allow >= 0 and not ruling.allows:
-            return self._decided(_ALLOW, ruling.allow, {}, True)
+            return self._decided((_ALLOW, ruling.allow, ()), {}, True)
         facts = facts_of(call, now_us)
         looked: Looked = {}
-        verdict, rule = judge(ruling, facts, self.conditions, looked)
+        said = judge(ruling, facts, self.conditions, looked)
+        verdict, rule, _ = said
         if verdict is _ALLOW:
-            return self._decided(_ALLOW, rule, looked, True)
+            return self._decided(said, looked, True)
         if not (listed(call) and self._sees(view, call, name, facts)):
-            return self._decided(verdict, rule, looked, False)
+            return self._decided(said, looked, False)
+        if verdict is not _DENY:
+            return self._decided(said, looked, True)
         in_the_way = unmet(ruling, self.rules[rule] if rule >= 0 else None, looked)
-        return self._decided(verdict, rule, looked, True, in_the_way)
+        return self._decided(said, looked, True, in_the_way)
+
+    def _bars(self, view: View, call: Call) -> bool:
+        """A message to a peer that names no skill may be about any: whether one is denied."""
+        key = (view, call.act._value_, call.server)
+        barred = self._barred.get(key)
+        if barred is None:
+            barred = view.denies_below(call.act._value_, f"peer/{call.server}/")
+            _keep(self._barred, key, barred, MAX_RULINGS)
+        return barred
 
     def _decided(
-        self,
-        verdict: Verdict,
-        rule: int,
-        looked: Looked,
-        visible: bool,
-        in_the_way: tuple[str, ...] = (),
+        self, said: Judgement, looked: Looked, visible: bool, in_the_way: tuple[str, ...] = ()
     ) -> Decision:
         """Few decisions differ, and making a frozen value costs more than finding it."""
-        key = (rule, verdict is _ALLOW, visible, in_the_way, *looked.items())
+        verdict, rule, approvals = said
+        key = (rule, verdict is _ALLOW, approvals, visible, in_the_way, *looked.items())
         decision = self._decisions.get(key)
         if decision is None:
-            decision = Decision(verdict, self.version, rule, recorded(looked), visible, in_the_way)
+            told = recorded(looked)
+            decision = Decision(verdict, self.version, rule, told, visible, in_the_way, approvals)
             _keep(self._decisions, key, decision, MAX_DECISIONS)
         return decision
 
     def _lists(self, view: View, principal: Principal, definition: Definition) -> bool:
         if definition.approval is not _APPROVED:
             return False
-        name = "/".join((definition.kind, definition.server, definition.name))
+        if definition.kind is _MODEL:
+            name = definition.object
+        else:  # the same, without a call
+            name = "/".join((definition.kind, definition.server, definition.name))
         sight = self._sights.get((view, name))
         if sight is None:
             sight = view.sight_of(PRIMARY[definition.kind._value_], name)
@@ -281,6 +343,7 @@ class Snapshot:
         self._callers.clear()
         self._rulings.clear()
         self._sights.clear()
+        self._barred.clear()
         self._viewed_rules = viewed_rules
 
 

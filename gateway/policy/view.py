@@ -18,7 +18,8 @@ class Ruling(NamedTuple):
     """All that the rules say of one act on one object, before any condition is looked at.
 
     `deny` is the lowest unconditional deny, `allow` the highest unconditional allow: the rules that
-    Casbin reports. Conditional rules are kept only where they could still change that answer.
+    Casbin reports. Conditional rules are kept only where they could still change that answer; one
+    that waits for an approval counts as conditional.
     A tuple, not a dataclass: made on the hot path.
     """
 
@@ -86,6 +87,15 @@ class View:
             self._shelves[act] = shelf
         return shelf.rule_on(name)
 
+    def denies_below(self, act: str, prefix: str) -> bool:
+        """Whether a deny of *act* speaks of some object that begins with *prefix*."""
+        return any(
+            rule.effect is Verdict.DENY
+            and rule.act in (act, ANY)
+            and rule.object.startswith(prefix)
+            for rule in self._rules
+        )
+
     def sight_of(self, primary: str, name: str) -> Ruling:
         """What shows and what hides the object *name*, whose main act is *primary*.
 
@@ -110,7 +120,7 @@ def ruling(rules: Iterable[Rule]) -> Ruling:
     allows: list[Rule] = []
     for rule in rules:
         is_deny = rule.effect is Verdict.DENY
-        if rule.conditions:
+        if rule.terms:
             (denies if is_deny else allows).append(rule)
         elif is_deny:
             deny = min(deny, rule.index)

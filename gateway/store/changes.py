@@ -27,16 +27,17 @@ def put_change(
     erased: entries.Erased | None = None,
     rotation: entries.Rotation | None = None,
     sealing: Sealing | None = None,
+    at_us: int = 0,
 ) -> asyncio.Future[None]:
     """Queue the entry of *what* with its *effects*, in one step of the event loop.
 
-    *about*: a pseudonym, where a *subject* by name cannot be said any more. *sealing*: the keys with which this entry, and all behind it, are signed and sealed.
+    *at_us*: this moment, where what is put beside it has it already. *about*: a pseudonym, where a *subject* by name cannot be said any more. *sealing*: the keys with which this entry, and all behind it, are signed and sealed.
     The future fails with WriteFailed: it is not known to be durable.
     """
     commitment, kept = commit_to(note.encode()) if note else ("", b"")
     entry = entries.Change(
         i=log.next_leaf,
-        t=log.stamp(),
+        t=at_us or log.stamp(),
         what=what,
         author=pseudonyms.of(SUBJECT, author),
         subject=pseudonyms.of(OBJECT, subject) if subject else about,

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from gateway.domain import model_meter
 from gateway.domain.asking import is_child
 from gateway.domain.meter import tokens
-from gateway.domain.model import KEPT, Act, Amounts, Call, Outcome, Permit, Status
+from gateway.domain.model import (
+    KEPT,
+    Act,
+    Amounts,
+    Call,
+    ModelTerms,
+    Outcome,
+    Permit,
+    Status,
+    Usage,
+)
 
 NOTHING = Amounts()
 MAX_INPUT_TOKENS = 8_192  # of one answer of a caller to a question of the server
+BODY = "body"  # the one parameter of a call of a model
 
 
 def ceiling(call: Call) -> Amounts:
@@ -17,6 +29,8 @@ def ceiling(call: Call) -> Amounts:
     if call.act is Act.SUBSCRIBE:
         return NOTHING  # held to its rate alone
     definition = call.definition
+    if definition is not None and definition.terms is not None:
+        return model_meter.ceiling(call.params[BODY], call.arguments, definition)
     first = call.round == 1 and not is_child(call)
     price = definition.price_micros if definition and first else 0
     return Amounts(argument_tokens(call) + result_tokens(call), int(first), price)
@@ -28,6 +42,8 @@ def result_tokens(call: Call) -> int:
         return MAX_INPUT_TOKENS
     if call.definition is None or call.act is Act.SUBSCRIBE:
         return 0
+    if call.definition.terms is not None:
+        return model_meter.answer_ceiling(call.arguments)
     return call.definition.max_result_tokens
 
 
@@ -47,6 +63,27 @@ def used(permit: Permit, outcome: Outcome) -> Amounts:
         return NOTHING
     if outcome.status is Status.UNKNOWN:
         return held
+    terms = _terms(permit)
+    if terms is not None and outcome.code != KEPT:
+        return _used_of_model(permit, outcome, terms)[0]
     spent = permit.argument_tokens + tokens(outcome.received_bytes)
     cost = 0 if outcome.code == KEPT else held.cost  # a model reads it, a server did not make it
     return Amounts(tokens=min(spent, held.tokens), calls=held.calls, cost=cost)
+
+
+def is_underreported(permit: Permit, outcome: Outcome) -> bool:
+    """Whether a model's provider says that it was far less than we counted."""
+    terms = _terms(permit)
+    if terms is None or outcome.usage is None or outcome.status is not Status.OK:
+        return False
+    return not _used_of_model(permit, outcome, terms)[1]
+
+
+def _terms(permit: Permit) -> ModelTerms | None:
+    definition = permit.call.definition
+    return definition.terms if definition is not None else None
+
+
+def _used_of_model(permit: Permit, outcome: Outcome, terms: ModelTerms) -> tuple[Amounts, bool]:
+    counted = outcome.counted or Usage(permit.argument_tokens, 0)
+    return model_meter.used(permit.held, outcome.usage, counted, terms)

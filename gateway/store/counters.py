@@ -6,12 +6,13 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 
 from gateway.audit import entry as entries
-from gateway.domain.budget import LEVELS, METERS, Limits, Purses
+from gateway.domain.budget import METERS, Limits, Purses, level_of
 from gateway.domain.rate import Rate, Wait, admitted, take
 
 MAX_BUCKETS = 200_000
 LONGEST_PERIOD_US = 3_600_000_000
 
+# As many as there are accounts.
 LimitsOfAccounts = Callable[[tuple[str, ...]], tuple[Limits | None, ...]]
 
 
@@ -40,7 +41,7 @@ class Counters:
                 continue
             _, wait_us = take(self._tats.get(accounts[level], 0), limit.rate, now_us)
             if wait_us:
-                return Wait(LEVELS[level], limit.rate, wait_us)
+                return Wait(level_of(level), limit.rate, wait_us)
         return None
 
     def take_rate(

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 DATABASE = "customhouse.db"
-SCHEMA_HEAD = "0001"
+SCHEMA_HEAD = "0002"
 
 
 class FolderInUse(Exception):

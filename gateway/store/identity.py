@@ -14,11 +14,13 @@ from sqlmodel import Session, select
 from gateway.domain.budget import Limits
 from gateway.domain.model import Principal
 from gateway.domain.rate import Rate
+from gateway.domain.revocation import AGENT, WITH
 from gateway.store.backing import keep
 from gateway.store.tables import AgentRow, KeyRow
 from gateway.store.writer import Effect
 
 KEY_PREFIX = "chk_"
+ALWAYS_US = 2**62  # a time that does not come
 DECLARED, REGISTERED = "config", "registry"
 STAND_IN = "token"  # no key: it stands in for tokens of an issuer that were revoked
 REMOVED = "removed"  # a row stays, so that none can be taken away, or put back, around the log
@@ -70,6 +72,7 @@ class Identity:
     def __init__(self) -> None:
         self.agents: dict[str, Agent] = {}
         self.keys: dict[str, Key] = {}
+        self.public_keys: frozenset[str] = frozenset()  # ids of those with which agents sign
         self._by_digest: dict[bytes, Key] = {}
         self._principals: dict[str, Principal] = {}  # by key id
 
@@ -113,6 +116,30 @@ class Identity:
         """When the key, or the tokens, of that id were revoked; 0: they were not."""
         known = self.keys.get(key_id)
         return known.revoked_at_us if known is not None else 0
+
+    def withdrawn_us(self, name: str) -> int:
+        """Since when tokens that hang on *name* are worth nothing; 0: they are good.
+
+        *name* as in gateway.domain.revocation: an agent that has to be there, a key that must not
+        have gone, or what is revoked by its own id.
+        """
+        if name.startswith(AGENT):
+            tenant, _, agent = name.removeprefix(AGENT).partition("/")
+            return 0 if self.standing(tenant, agent) is not None else ALWAYS_US
+        if name.startswith(WITH):
+            key = name.removeprefix(WITH)
+            known = self.keys.get(key)
+            if known is None:
+                return 0 if key in self.public_keys else ALWAYS_US
+            return known.revoked_at_us
+        return self.revoked_us(name)
+
+    def standing(self, tenant: str, name: str) -> Agent | None:
+        """The agent of that name in that tenant, if it may come in."""
+        agent = self.agents.get(name)
+        if agent is None or agent.disabled or agent.tenant != tenant:
+            return None
+        return agent
 
     def issued_keys(self, now_us: int) -> int:
         """How many keys made by command can still open the door."""

@@ -5,6 +5,7 @@ keys_dir/            0700
   log.vkey           its public half, for verifiers: name+hash+base64
   payload.kek        seals payloads (32 bytes)
   state.key          seals requestState (32 bytes)
+  token.ed25519      signs the tokens that the gateway gives out (PKCS #8 PEM)
   checkpoint         the last published checkpoint: remembers how long the log was
 
 Beside them lie keys of earlier times, and for a moment the next one: gateway.store.keyring.
@@ -28,6 +29,7 @@ from cryptography.hazmat.primitives.serialization import (
 from gateway.audit.checkpoint import BadVkey, Vkey
 
 LOG_KEY, LOG_VKEY, PAYLOAD_KEY, STATE_KEY = "log.ed25519", "log.vkey", "payload.kek", "state.key"
+TOKEN_KEY = "token.ed25519"  # noqa: S105 - the name of a file
 CHECKPOINT = "checkpoint"
 SECRET_BYTES = 32
 
@@ -64,6 +66,25 @@ def load_or_create(folder: Path, log_is_empty: bool) -> HouseKeys:
     for name in missing:
         _write_new(folder / name, fresh_key(name))
     return _load(folder)
+
+
+def token_key(folder: Path, *, was_used: bool) -> Ed25519PrivateKey:
+    """The key in *folder* that signs tokens; made where there is none and none *was_used* before.
+
+    Raises: KeysMissing: it is gone, and the log says that tokens were signed with one; or damaged.
+    """
+    path = folder / TOKEN_KEY
+    if not path.exists():
+        if was_used:
+            raise KeysMissing(
+                f"{TOKEN_KEY} missing in {folder} beside a log with tokens that it signed: "
+                "restore it from your backup; a new key would make them worthless unnoticed"
+            )
+        _write_new(path, fresh_key(TOKEN_KEY))
+    try:
+        return signing_key(path.read_bytes())
+    except (KeyDamaged, OSError) as err:
+        raise KeysMissing(f"{path} cannot be used: {err}") from err
 
 
 def refuse_readable(folder: Path) -> None:
@@ -112,7 +133,7 @@ def _secret(path: Path) -> bytes:
 
 def fresh_key(name: str) -> bytes:
     """The content of a new key file."""
-    if name != LOG_KEY:
+    if name not in (LOG_KEY, TOKEN_KEY):
         return os.urandom(SECRET_BYTES)
     return Ed25519PrivateKey.generate().private_bytes(
         Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()

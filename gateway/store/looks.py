@@ -7,10 +7,14 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 
 from gateway.domain.model import Kind
-from gateway.domain.names import blur, likenesses, wire_name
+from gateway.domain.names import blur, called_as, likenesses, wire_name
 
 Place = tuple[str, Kind, str]  # server, kind, name
-NAMED = (Kind.TOOL, Kind.PROMPT)  # called by a name of ours; a URI is compared to the letter
+NAMED = (
+    Kind.TOOL,
+    Kind.PROMPT,
+    Kind.PEER,
+)  # called by a name of ours; a URI is compared to the letter
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,28 +53,29 @@ class LookBook:
         self._looks[place] = looks
         for index, keys in ((self._plain, looks.plain), (self._glance, looks.at_a_glance)):
             for key in keys:
-                index.setdefault((place[1], key), {})[place] = None
+                index.setdefault((called_as(place[1]), key), {})[place] = None
 
     def drop(self, place: Place) -> None:
         looks = self._looks.pop(place, NO_LOOKS)
         for index, keys in ((self._plain, looks.plain), (self._glance, looks.at_a_glance)):
             for key in keys:
-                owners = index[place[1], key]
+                owners = index[called_as(place[1]), key]
                 del owners[place]
                 if not owners:
-                    del index[place[1], key]
+                    del index[called_as(place[1]), key]
 
     def alike(self, place: Place) -> Iterator[Place]:
         """Who else cannot be told apart from *place*."""
         for key in self._looks.get(place, NO_LOOKS).plain:
-            yield from (other for other in self._plain[place[1], key] if other != place)
+            alike = self._plain[called_as(place[1]), key]
+            yield from (other for other in alike if other != place)
 
     def alike_before(self, place: Place) -> Iterator[Place]:
         """Those of them that had the look first."""
         for key in self._looks.get(place, NO_LOOKS).plain:
-            yield from takewhile(place.__ne__, self._plain[place[1], key])
+            yield from takewhile(place.__ne__, self._plain[called_as(place[1]), key])
 
     def owners(self, kind: Kind, looks: Looks) -> list[Place]:
         """Who had each of *looks* first, at a glance."""
-        found = (self._glance.get((kind, key)) for key in looks.at_a_glance)
+        found = (self._glance.get((called_as(kind), key)) for key in looks.at_a_glance)
         return [next(iter(places)) for places in found if places]

@@ -8,8 +8,10 @@ from typing import Any
 
 import msgspec
 
-from gateway.domain.budget import METERS, WINDOWS, Limits
+from gateway.domain.budget import METERS, Limits
 from gateway.domain.model import Call, Principal
+from gateway.domain.run import grant_account, run_account
+from gateway.domain.window import WINDOWS
 from gateway.store.pseudonyms import (
     CREDENTIAL,
     OBJECT,
@@ -46,18 +48,27 @@ class Particulars:
             "server": self._of(SERVER, call.server) if known else "",
             "kind": call.kind,
             "act": call.act,
+            "run": run_account(call.principal.tenant, call.run) if call.run else "",
+            "chain": tuple(grant_account(grant.id) for grant in call.principal.grants),
         }
 
     def accounts(self, call: Call) -> tuple[str, ...]:
-        """Tenant, team, agent, tool; a tool's account is per tenant, one for what is not listed."""
+        """Tenant, team, agent, tool; and where there are, the run, and each grant with a budget.
+
+        A tool's account is per tenant, one for what is not listed.
+        """
         who, of = call.principal, self._of
         tool = call.definition.object if call.definition else f"{call.kind}/-"
-        return (
+        four = (
             of(TENANT, who.tenant),
             of(TEAM, f"{who.tenant}/{who.team}") if who.team else "",
             of(SUBJECT, who.subject),
             of(OBJECT, f"{who.tenant} {tool}"),
         )
+        if not call.run and not who.grants:
+            return four
+        run = run_account(who.tenant, call.run) if call.run else ""
+        return (*four, run, *(grant_account(grant.id) for grant in who.grants if grant.budget))
 
 
 def limits_held(

@@ -9,7 +9,9 @@ from gateway.domain.arguments import Validator
 from gateway.domain.asking import DEFAULT_REQUESTS
 from gateway.domain.budget import Limits
 from gateway.domain.definition import Listed, digest
-from gateway.domain.model import Approval, Kind
+from gateway.domain.message_rules import MessageRules
+from gateway.domain.model import Approval, Kind, ModelTerms
+from gateway.domain.names import called_as
 from gateway.store.backing import keep
 from gateway.store.looks import Looks
 from gateway.store.tables import DefinitionRow
@@ -35,9 +37,14 @@ class Terms:
     cache_s: tuple[tuple[str, int], ...] = ()  # glob -> how long a result answers equal calls
     limits: Limits | None = None
     requests: frozenset[str] = DEFAULT_REQUESTS  # what it may ask its callers
+    kind: Kind = Kind.SERVER  # or MODEL, or PEER
+    model: ModelTerms | None = None  # of a model
+    rules: MessageRules | None = None  # of a peer
 
     def takes(self, kind: Kind, name: str) -> bool:
-        return kind is not Kind.TOOL or any(fnmatchcase(name, glob) for glob in self.tools)
+        if kind in (Kind.MODEL, Kind.PEER) and kind is not self.kind:
+            return False  # no server makes itself one
+        return called_as(kind) is not Kind.TOOL or any(fnmatchcase(name, g) for g in self.tools)
 
     def tags_of(self, name: str) -> frozenset[str]:
         return frozenset(t for glob, tags in self.tags if fnmatchcase(name, glob) for t in tags)

@@ -12,8 +12,8 @@ from sqlmodel import Session, select
 from gateway.domain.arguments import Validator, compile_schema
 from gateway.domain.catalogue import Catalogue, ServerView
 from gateway.domain.definition import Listed, digest, only_reads, suspicion
-from gateway.domain.model import Approval, Definition, Kind
-from gateway.domain.names import wire_name
+from gateway.domain.model import Approval, Definition, Kind, object_name
+from gateway.domain.names import called_as, wire_name
 from gateway.domain.schema import BadSchema
 from gateway.store.backing import keep
 from gateway.store.looks import NAMED, LookBook, Looks, looks_of
@@ -179,6 +179,8 @@ class Registry:
                 pin, digest=found, body=body, approval=Approval.APPROVED, reason="", gone=False
             )
             return Sighting("definition.back", back, pin.digest)
+        if place[1] is Kind.MODEL:  # what it is, nobody says but the operator
+            return Sighting("definition.changed", self._first_pin(place, one), pin.digest)
         approval, reason = Approval.QUARANTINED, "the definition changed after it was approved"
         if not pin.approved_digest:
             approval, reason = _unapproved(one)
@@ -218,6 +220,8 @@ class Registry:
                 instructions=self._instructions(name),
                 requests=terms.requests,
                 extensions=self.extensions.get(name, frozenset()),
+                kind=terms.kind,
+                rules=terms.rules,
             )
             for name, terms in self.terms.items()
         }
@@ -256,7 +260,7 @@ class Registry:
 
     def _validator(self, pin: Pin) -> Validator | None:
         """Compiled once per body; a schema that cannot be compiled was quarantined when listed."""
-        if pin.place[1] is not Kind.TOOL or pin.approval is not Approval.APPROVED:
+        if called_as(pin.place[1]) is not Kind.TOOL or pin.approval is not Approval.APPROVED:
             return None
         if pin.digest not in self._validators:
             try:
@@ -289,9 +293,15 @@ class Registry:
             tags=terms.tags_of(name),
             price_micros=terms.price_of(name),
             max_result_tokens=terms.result_tokens_of(name),
-            cache_s=terms.cache_s_of(name) if kind is Kind.TOOL and only_reads(pin.body) else 0,
+            cache_s=terms.cache_s_of(name) if _answers_twice(kind, pin.body) else 0,
+            terms=terms.model if kind is Kind.MODEL else None,
             validate=self._validator(pin),
         )
+
+
+def _answers_twice(kind: Kind, body: bytes) -> bool:
+    """Whether a result may be kept; of a model, the request says which of them."""
+    return kind is Kind.MODEL or (kind is Kind.TOOL and only_reads(body))
 
 
 def registered_servers(engine: Engine) -> dict[str, str]:
@@ -312,7 +322,7 @@ def examine(terms: Terms, listed: Sequence[Listed]) -> list[Seen]:
 
 def _examined(terms: Terms, item: Listed) -> Seen:
     doubt, validator = item.fault or suspicion(item.body), None
-    if item.kind is Kind.TOOL and not doubt:
+    if called_as(item.kind) is Kind.TOOL and not doubt:
         try:
             validator = compile_schema(json.loads(item.body).get("inputSchema", {}))
         except BadSchema as err:
@@ -326,7 +336,7 @@ def _unapproved(one: Seen) -> tuple[Approval, str]:
 
 
 def _shadowed(sighting: Sighting, owner: Place) -> Sighting:
-    reason = f"its name is, or reads like, the one of {owner[1]}/{owner[0]}/{owner[2]}"
+    reason = f"its name is, or reads like, the one of {object_name(owner[1], owner[0], owner[2])}"
     pin = replace(sighting.pin, approval=Approval.QUARANTINED, reason=reason)
     if sighting.what == "definition.seen":  # first sight approves nothing of it, now or later
         pin = replace(pin, approved_digest="", approved_body=b"")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from gateway.domain.model import Call
+from gateway.domain.model import Call, Kind
 from gateway.upstream.own import OWN_CLIENT
 
 PROGRESS = "progressToken"
@@ -17,6 +17,8 @@ PROGRESS = "progressToken"
 
 def as_anybody(call: Call) -> Call:
     """*call* with what is in the key of its result, and of the rest what the gateway says itself."""
+    if call.kind is Kind.MODEL:
+        return replace(call, trace="")
     return replace(
         call,
         params={**call.params, "arguments": spelled(call).encode()},

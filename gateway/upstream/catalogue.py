@@ -13,7 +13,7 @@ from anyio.abc import TaskGroup
 from structlog.typing import FilteringBoundLogger
 
 from gateway.domain import meter, refusal
-from gateway.domain.model import Call, Outcome, Permit, Principal, Relay, Status
+from gateway.domain.model import Call, Kind, Outcome, Permit, Principal, Relay, Status
 from gateway.upstream import own
 from gateway.upstream.anybody import as_anybody
 from gateway.upstream.breaker import Breaker, BreakerState
@@ -29,8 +29,10 @@ from gateway.upstream.python import python_command
 from gateway.upstream.questions import as_told, checked
 from gateway.upstream.spec import (
     HttpTransport,
+    ModelTransport,
     Offer,
     OpenApiTransport,
+    PeerTransport,
     PythonTransport,
     ServerSpec,
 )
@@ -146,7 +148,7 @@ class Upstreams:
             return kept
         if not lane.breaker.admit(monotonic()):
             return Outcome(Status.FAILED, code=refusal.BREAKER_OPEN.id, sent=False)
-        ceiling_bytes = meter.bytes_within(permit.ceiling_tokens)
+        ceiling_bytes = _ceiling_bytes(permit, lane.spec)
         told = as_told(as_anybody(call) if key else call, lane.spec.requests)
         exchange = Exchange(told, relay, lane.bounds, ceiling_bytes, asker)
         lane.in_flight += 1
@@ -181,6 +183,11 @@ class Upstreams:
 
         introduction = await lane.connector.introduce(ask)
         return await list_all(introduction, ask)
+
+    def is_well(self, server: str) -> bool:
+        """Whether nothing is known against calling *server* now."""
+        lane = self._lanes.get(server)
+        return lane is not None and lane.breaker.state(monotonic()) is BreakerState.CLOSED
 
     def health(self) -> Mapping[str, ServerHealth]:
         now_s = monotonic()
@@ -243,6 +250,14 @@ class Upstreams:
         transport = spec.transport
         if isinstance(transport, OpenApiTransport):
             return OpenApiConnector(transport)
+        if isinstance(transport, ModelTransport):
+            from gateway.upstream.model import ModelConnector
+
+            return ModelConnector(spec, transport, self._log)
+        if isinstance(transport, PeerTransport):
+            from gateway.upstream.peer import PeerConnector
+
+            return PeerConnector(spec, transport, self._log)
         way = python_command(transport) if isinstance(transport, PythonTransport) else transport
 
         def session(changed: Callable[[], None], offer: Offer | None) -> Connector:
@@ -276,6 +291,13 @@ class Upstreams:
         finally:
             lane.bounds.close()
             lane.released.set()
+
+
+def _ceiling_bytes(permit: Permit, spec: ServerSpec) -> int:
+    """What a connector may take in; that of a model counts the text itself, for the rest is framing."""
+    if permit.call.kind is Kind.MODEL:
+        return spec.max_result_bytes
+    return meter.bytes_within(permit.ceiling_tokens)
 
 
 def _shares(connector: Connector) -> Callable[[Call], Share]:

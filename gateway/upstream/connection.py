@@ -14,7 +14,7 @@ from typing import Protocol, cast
 
 import httptools
 
-from gateway.upstream.message import UpstreamFailed, broken, died
+from gateway.upstream.message import UpstreamFailed, broken, died, ended
 from gateway.upstream.response import Response
 from gateway.upstream.sse import MESSAGE
 
@@ -185,8 +185,17 @@ class Connection(asyncio.Protocol):
     def rest(self, for_s: float) -> None:
         """Read nothing for a while, so that the peer has to wait, too."""
         if self.state is not State.CLOSED:
+            self.pause()
+            self._loop.call_later(for_s, self.read_on)
+
+    def pause(self) -> None:
+        """Read nothing until `read_on`."""
+        if self.state is not State.CLOSED:
             self._transport.pause_reading()
-            self._loop.call_later(for_s, self._read_on)
+
+    def read_on(self) -> None:
+        if self.state is not State.CLOSED:
+            self._transport.resume_reading()
 
     def close(self) -> None:
         """Close at once, without sending what is still buffered."""
@@ -300,10 +309,6 @@ class Connection(asyncio.Protocol):
         if self._drain_timer is None:
             self._drain_timer = self._loop.call_later(DRAIN_S, self.close)
 
-    def _read_on(self) -> None:
-        if self.state is not State.CLOSED:
-            self._transport.resume_reading()
-
     def _judge_head(self, carried: Carried, response: Response) -> None:
         try:
             if carried.headed(response):
@@ -326,7 +331,7 @@ class Connection(asyncio.Protocol):
         if self.state is _CLOSED:
             return
         if self._carried is not None:
-            self.end(broken("the response ended without an answer"))
+            self.end(ended())
         elif self._unasked or not self._kept:
             self.close()
         else:

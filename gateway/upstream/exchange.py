@@ -15,7 +15,7 @@ import msgspec
 
 from gateway.domain import refusal
 from gateway.domain.asking import Ask
-from gateway.domain.model import Call, Outcome, Relay, Status
+from gateway.domain.model import Call, Outcome, Relay, Status, Usage
 from gateway.upstream.message import (
     Message,
     UpstreamFailed,
@@ -127,6 +127,7 @@ class Exchange:
         "call",
         "ceiling_bytes",
         "conversation",
+        "counted",
         "deadline",
         "failure",
         "id",
@@ -163,6 +164,7 @@ class Exchange:
             self.max_wire_bytes = bounds.max_message_bytes
         self.id = b""  # of the JSON-RPC request, raw; also our progress token
         self.sent = False  # the upstream may have seen the request
+        self.counted: Usage | None = None  # of a model: what its text came to so far
         self.received_bytes = 0
         self.relayed_bytes = 0
         self.messages: list[Message] = []  # delivered, not yet read
@@ -244,7 +246,14 @@ class Exchange:
         """The outcome of an exchange that gave no answer."""
         upstream_s = perf_counter() - self.began_s
         received_bytes = max(self.received_bytes, self.relayed_bytes)
-        return Outcome(status, b"", b"", code, received_bytes, upstream_s, self.sent)
+        return Outcome(
+            status,
+            code=code,
+            received_bytes=received_bytes,
+            upstream_s=upstream_s,
+            sent=self.sent,
+            counted=self.counted,
+        )
 
     def close(self) -> None:
         """Release the deadline. The exchange is not used afterwards."""
@@ -284,14 +293,15 @@ async def until_answered(exchange: Exchange, asked: Callable[[Message], None]) -
         frame = _frame_for_caller(exchange, message)
         if frame is not None:
             exchange.take_up(len(frame))
-            await _relay(exchange, frame)
+            await pass_on(exchange, frame)
 
 
 def _unheard(question: Message) -> None:
     """On a wire that cannot say for which call a request is, nobody may answer it."""
 
 
-async def _relay(exchange: Exchange, frame: bytes) -> None:
+async def pass_on(exchange: Exchange, frame: bytes) -> None:
+    """To the caller, before the deadline. Raises: RelayFailed."""
     try:
         async with asyncio.timeout_at(exchange.deadline):
             await exchange.relay.notify(frame)

@@ -15,6 +15,8 @@ from typing import Any
 
 import msgspec
 
+from gateway.domain.model import Call
+
 _ANNOTATION = "x-mcp-header"
 _BY_NAME = frozenset({"tools/call", "prompts/get"})  # which of definitions there are only so many
 # Visible ASCII, spaces only inside: neither CR, LF nor an edge space can get through.
@@ -39,6 +41,11 @@ def encode_value(value: str) -> bytes:
     if value == "" or (FIELD_VALUE.fullmatch(value) and not _SENTINEL.fullmatch(value)):
         return value.encode("ascii")
     return b"=?base64?" + base64.b64encode(value.encode()) + b"?="
+
+
+def trace_line(call: Call) -> bytes:
+    """The traceparent of *call*, where it has one, for what reads headers only."""
+    return b"traceparent: %b\r\n" % call.trace.encode("ascii") if call.trace else b""
 
 
 def routing_lines(method: str, name: str) -> bytes:

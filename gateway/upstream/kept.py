@@ -14,7 +14,7 @@ from time import monotonic
 from typing import NamedTuple
 
 from gateway.domain.meter import bytes_within
-from gateway.domain.model import KEPT, Call, Outcome, Permit, Principal, Status
+from gateway.domain.model import KEPT, Call, Kind, Outcome, Permit, Principal, Status
 from gateway.upstream.anybody import PROGRESS, spelled
 from gateway.upstream.message import is_complete
 
@@ -33,6 +33,7 @@ _SAID_ASIDE = frozenset(
 
 class _Kept(NamedTuple):
     result: bytes
+    text_bytes: int  # of it, what a model would read
     until_s: float  # monotonic
 
 
@@ -51,13 +52,12 @@ class KeptResults:
         b"" for a call that has to be made: its answer may depend on more than is in the key.
         """
         definition = call.definition
-        if definition is None or not definition.cache_s or call.method != "tools/call":
-            return b""
-        if call.round != 1 or not call.params.keys() <= {"name", "arguments"}:
+        if definition is None or not definition.cache_s or not _may_be_kept(call):
             return b""
         if not call.meta.keys() <= _SAID_ASIDE:
             return b""
         parts = (
+            call.method,
             call.server,
             call.name,
             definition.digest,
@@ -76,10 +76,10 @@ class KeptResults:
         kept = self._kept.get(key)
         if kept is None or kept.until_s <= monotonic():
             return None
-        if len(kept.result) > bytes_within(permit.ceiling_tokens):
+        if kept.text_bytes > bytes_within(permit.ceiling_tokens):
             return None
         self._kept.move_to_end(key)
-        return Outcome(Status.OK, kept.result, code=KEPT, received_bytes=len(kept.result))
+        return Outcome(Status.OK, kept.result, code=KEPT, received_bytes=kept.text_bytes)
 
     def keep(self, key: bytes, call: Call, outcome: Outcome) -> None:
         """Remember what came of *call*, if it may answer others; *key* is from before it was made."""
@@ -90,7 +90,11 @@ class KeptResults:
         if not is_complete(outcome.result):  # a task, and that is its caller's
             return
         self._drop(key)
-        self._kept[key] = _Kept(outcome.result, monotonic() + call.definition.cache_s)
+        text_bytes = len(outcome.result)
+        if outcome.counted is not None:
+            text_bytes = bytes_within(outcome.counted.completion)
+        until_s = monotonic() + call.definition.cache_s
+        self._kept[key] = _Kept(outcome.result, text_bytes, until_s)
         self._size_bytes += len(outcome.result) + _OVERHEAD_BYTES
         while self._size_bytes > MAX_KEPT_BYTES:
             self._drop(next(iter(self._kept)))
@@ -112,3 +116,27 @@ class KeptResults:
         old = self._kept.pop(key, None)
         if old is not None:
             self._size_bytes -= len(old.result) + _OVERHEAD_BYTES
+
+
+def _may_be_kept(call: Call) -> bool:
+    """Whether equal calls have equal answers, as far as the call itself says."""
+    if call.kind is Kind.MODEL:
+        return _is_deterministic(call)
+    return (
+        call.method == "tools/call"
+        and call.round == 1
+        and call.params.keys() <= {"name", "arguments"}
+    )
+
+
+def _is_deterministic(call: Call) -> bool:
+    """An embedding always is; an answer where its caller wants no chance in it, and says so twice."""
+    asked = call.arguments
+    if call.method == "embeddings":
+        return True
+    return (
+        not asked.get("stream")
+        and asked.get("temperature") == 0
+        and type(asked.get("temperature")) is not bool
+        and type(asked.get("seed")) is int
+    )

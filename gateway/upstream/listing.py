@@ -15,7 +15,7 @@ from gateway.upstream.message import METHOD_NOT_FOUND, broken, decode_members, e
 MAX_PAGES = 100
 MAX_DEFINITIONS = 5_000
 MAX_LISTING_BYTES = 33_554_432
-MAX_NAME_CHARS = {Kind.TOOL: 128, Kind.PROMPT: 128}  # what is called by name
+MAX_NAME_CHARS = {Kind.TOOL: 128, Kind.PROMPT: 128, Kind.PEER: 128}  # what is called by name
 MAX_URI_CHARS = 2_048
 
 Ask = Callable[[str, Mapping[str, bytes]], Awaitable[Outcome]]  # method, params -> outcome
@@ -60,7 +60,11 @@ _LISTS = (
     _List(
         Kind.TEMPLATE, "resources/templates/list", "resources", "resourceTemplates", "uriTemplate"
     ),
+    _List(Kind.MODEL, "models/list", "models", "models", "name"),
+    _List(Kind.PEER, "peers/list", "skills", "skills", "name"),
 )
+# What is not MCP is listed by connectors of ours alone: no server makes itself a model or a peer.
+_OURS = frozenset({"models", "skills"})
 
 
 @dataclass(slots=True)
@@ -94,7 +98,7 @@ async def list_all(introduction: Introduction, ask: Ask) -> Listing:
     collection = _Collection()
     for wanted in _LISTS:
         offered = introduction.capabilities
-        if offered is None or wanted.capability in offered:
+        if wanted.capability in offered if offered is not None else wanted.capability not in _OURS:
             await _pages(wanted, ask, collection)
     entries = (*collection.found.values(), *collection.nameless)
     return Listing(introduction, entries)
@@ -175,7 +179,7 @@ def read_introduction(version: str, result: bytes) -> Introduction:
         raise broken(f"the server introduces itself with something else: {err}") from None
     return Introduction(
         version,
-        frozenset(said.capabilities),
+        frozenset(said.capabilities) - _OURS,
         said.instructions,
         any(_announces(raw) for raw in said.capabilities.values()),
         _extensions(said.capabilities.get("extensions", msgspec.Raw(b"{}"))),

@@ -28,6 +28,14 @@ class UpstreamFailed(Exception):
         self.sentence = sentence
 
 
+class Ended(UpstreamFailed):
+    """The response came to its proper end, and what is waited for was not in it."""
+
+
+def ended() -> UpstreamFailed:
+    return Ended(refusal.UPSTREAM_BROKEN.id, "the response ended without an answer")
+
+
 def broken(sentence: str) -> UpstreamFailed:
     return UpstreamFailed(refusal.UPSTREAM_BROKEN.id, sentence)
 

@@ -21,7 +21,7 @@ from gateway.upstream.changes import Changes
 from gateway.upstream.envelope import modern_request, object_name
 from gateway.upstream.exchange import Exchange, conclude
 from gateway.upstream.follow import listen_for
-from gateway.upstream.headers import param_lines, routing_lines
+from gateway.upstream.headers import param_lines, routing_lines, trace_line
 from gateway.upstream.listen import Listener
 from gateway.upstream.listing import Ask, Introduction, read_introduction
 from gateway.upstream.message import METHOD_NOT_FOUND, UpstreamFailed, error_code
@@ -126,4 +126,4 @@ class ModernSession:
         body = modern_request(call, exchange.id, logs=True)
         params = param_lines(call.definition.body, call.arguments) if call.definition else b""
         routing = routing_lines(call.method, object_name(call))
-        return with_body(b"".join((self._head, routing, params)), body)
+        return with_body(b"".join((self._head, routing, params, trace_line(call))), body)

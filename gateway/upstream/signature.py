@@ -103,6 +103,13 @@ class CallSigner:
         }
         return f"{HEADER}: {self._key(now_s).token(claims)}\r\n".encode()
 
+    def detached(self, key_set: str, payload: bytes) -> tuple[str, str]:
+        """Header and signature of a JWS over *payload*, whose key is found in *key_set*, a URL."""
+        key = self._key(self._now_s())
+        head = {"alg": "EdDSA", "jku": key_set, "kid": key.kid, "typ": "JOSE"}
+        protected, _, signature = key.jws(msgspec.json.encode(head), payload).split(".")
+        return protected, signature
+
     def _key(self, now_s: int) -> CallKey:
         due = (term.key for term in reversed(self._terms) if term.from_s <= now_s)
         return next(due, self._terms[0].key)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from gateway.domain.asking import DEFAULT_REQUESTS
+from gateway.domain.message_rules import MessageRules
+from gateway.domain.model import ModelTerms
 from gateway.upstream.signature import CallSigner
 
 MEBIBYTE = 1_048_576
@@ -58,7 +60,32 @@ class OpenApiTransport:
     writes: bool = False  # also operations that are not GET
 
 
-Transport = HttpTransport | StdioTransport | PythonTransport | OpenApiTransport
+@dataclass(frozen=True, slots=True)
+class ModelTransport:
+    """A provider's API that speaks like OpenAI's, of which one model is offered."""
+
+    api: HttpTransport  # its url is the base: chat/completions and the others are below it
+    terms: ModelTerms
+    max_result_tokens: int = 4_096  # imposed on a request that asks for no other
+
+
+@dataclass(frozen=True, slots=True)
+class PeerTransport:
+    """Another agent that speaks A2A, known by its card."""
+
+    card: HttpTransport  # its credential is for the agent; the card itself is public
+    jwks: HttpTransport | str = ""  # who may sign the card: a URL, or a path; "": nobody has to
+    rules: MessageRules = field(default_factory=MessageRules)
+
+
+Transport = (
+    HttpTransport
+    | StdioTransport
+    | PythonTransport
+    | OpenApiTransport
+    | ModelTransport
+    | PeerTransport
+)
 
 
 class Offer(NamedTuple):

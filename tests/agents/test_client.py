@@ -266,6 +266,16 @@ async def test_a_key_that_cannot_be_sent_is_refused_and_never_repeated(key: str)
     assert not key or key not in str(refused.value)
 
 
+async def test_a_call_is_part_of_a_run_and_can_be_repeated_under_one_key() -> None:
+    stand = answering(Outcome(Status.OK, OK))
+    with anyio.fail_after(10):
+        async with served(stand) as url, connect(url, KEY) as border:
+            await border.call("time_now", {}, run="run-of-tests", idempotency_key="order-7")
+            await border.call("time_now", {})
+    said = [(call.run, call.key) for call in stand.pipeline.governed]
+    assert said == [("run-of-tests", "order-7"), ("", "")]
+
+
 @pytest.mark.parametrize("trace", ["", "00-xyz", TRACE.upper(), TRACE + "-00"])
 async def test_only_a_traceparent_of_the_w3c_form_is_passed_on(trace: str) -> None:
     async with connect("http://127.0.0.1:9/mcp", KEY) as border:

@@ -17,6 +17,7 @@ def test_the_demo_configures_a_gateway_on_loopback_with_a_key_for_each_agent(
     assert config.listen.is_loopback
     assert agent_keys(config, stage.environ) == stage.keys
     assert set(config.servers) == {"time", "git", "desk"}
+    assert set(config.models) == {"scribe"}
     assert not config.warnings
 
 

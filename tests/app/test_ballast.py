@@ -109,7 +109,7 @@ async def test_what_was_admitted_settles_and_nothing_more_is_admitted(busy: Hous
         ballast = Ballast(house.config.data_dir, FLOOR, SIZE, disk)
         await look_at_disk(house, ballast)
         call = call_of(house)
-        permit = await house.ledger.admit(call, house.policies.decide(call))
+        permit = await house.ledger.hold(call, house.policies.decide(call))
         disk.left = SIZE
         await look_at_disk(house, ballast)
         assert not house.is_ready()
@@ -118,7 +118,7 @@ async def test_what_was_admitted_settles_and_nothing_more_is_admitted(busy: Hous
         for _ in range(20):
             refused = call_of(house)
             with pytest.raises(Refused) as no:
-                await house.ledger.admit(refused, house.policies.decide(refused))
+                await house.ledger.hold(refused, house.policies.decide(refused))
             assert no.value.refusal is DISK_LOW
         assert house.ledger.log.next_leaf == before  # folded: refusals must not fill the disk
         await house.ledger.settle(permit, Outcome(Status.OK, result=b"{}"))
@@ -127,7 +127,7 @@ async def test_what_was_admitted_settles_and_nothing_more_is_admitted(busy: Hous
         assert house.is_ready()
         assert ballast.path.exists()
         again = call_of(house)
-        permit = await house.ledger.admit(again, house.policies.decide(again))
+        permit = await house.ledger.hold(again, house.policies.decide(again))
         await house.ledger.settle(permit, Outcome(Status.OK, result=b"{}"))
     (folded,) = await anyio.to_thread.run_sync(busy.ask, "audit", "query", "kind:folded")
     assert (folded["codes"], folded["agent"]) == ({"disk_low": 20}, "bot")
@@ -157,7 +157,7 @@ async def test_an_outcome_that_found_no_room_is_written_once_the_ballast_is_gone
         ballast = Ballast(house.config.data_dir, FLOOR, SIZE, lambda _: 10 << 20)
         await look_at_disk(house, ballast)
         call = call_of(house)
-        permit = await house.ledger.admit(call, house.policies.decide(call))
+        permit = await house.ledger.hold(call, house.policies.decide(call))
         house.writer._connection = cast(Any, FullDisk(house.writer._connection, ballast))
         async with anyio.create_task_group() as group:
             settled = anyio.Event()

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from gateway.app.limits import LimitsBook
+from gateway.app.wiring import all_servers
 from gateway.config import load, server_from
 from gateway.domain.model import Principal
 from gateway.store.identity import Agent, Identity
@@ -40,9 +41,34 @@ def test_the_same_limits_are_found_from_the_pseudonyms_of_an_entry(tmp_path: Pat
         names.of(OBJECT, "default tool/docs/get_page"),
     )
     assert book.of_accounts(accounts) == book.of(ANN, "docs")
+    assert book.of_accounts((*accounts, "r1", "j1")) == (*book.of(ANN, "docs"), None, None)
     assert [str(limit.rate) for limit in book.of(ANN, "docs") if limit] == [
         "9/min",
         "8/min",
         "9/min",
         "7/min",
     ]
+
+
+def test_models_and_peers_have_limits_like_servers(tmp_path: Path) -> None:
+    (tmp_path / "customhouse.toml").write_text(
+        '[models.gpt]\nurl = "http://127.0.0.1:1/v1"\nmodel = { id = "x" }\nrate = "1/s"\n'
+        '[peers.billing]\nurl = "http://127.0.0.1:1/card"\nrate = "2/s"\n'
+    )
+    config = load(tmp_path / "customhouse.toml", {})
+    names = Pseudonyms()
+    book = LimitsBook(config, all_servers(config, {}), Identity(), names)
+    for name, named, rate in (
+        ("gpt", "model/gpt", "1/s"),
+        ("billing", "peer/billing/quote", "2/s"),
+    ):
+        limits = book.of(ANN, name)[3]
+        assert limits is not None
+        assert str(limits.rate) == rate
+        accounts = (
+            names.of(TENANT, "default"),
+            names.of(TEAM, ""),
+            names.of(SUBJECT, "ann"),
+            names.of(OBJECT, f"default {named}"),
+        )
+        assert book.of_accounts(accounts)[3] == limits

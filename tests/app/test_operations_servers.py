@@ -11,6 +11,7 @@ import pytest
 
 from gateway.app.house import House
 from gateway.app.operations.administration import Administration
+from gateway.config import Server
 from gateway.domain.definition import Listed, canonical
 from gateway.domain.model import Approval, Kind
 from gateway.domain.operator import Exit, OperationRefused
@@ -71,19 +72,25 @@ async def test_a_new_server_proposes_and_nothing_is_in_force(home: Household) ->
         assert house.registry.catalogue.listing(Kind.TOOL) == ()
 
 
+def server_of(house: House) -> Server:
+    server = house.servers["shelf"]
+    assert isinstance(server, Server)
+    return server
+
+
 async def test_a_server_outlives_the_process(home: Household) -> None:
     home.lists(tool("add"))
     async with home.open() as (_, desk):
         await added(home, desk, tools=["a*"], tags={"add": ["math"]})
         await desk.operate(AUTHOR, "server.suspend", {"name": "shelf"})
     async with home.open() as (house, desk):
-        assert house.servers["shelf"].tools == ("a*",)
+        assert server_of(house).tools == ("a*",)
         assert not house.registry.catalogue.serves("shelf")
         done = await desk.operate(AUTHOR, "server.resume", {"name": "shelf"})
         assert done == {"name": "shelf", "suspended": False, "changed": True}
         assert house.registry.catalogue.serves("shelf")
     async with home.open() as (house, _):
-        assert house.servers["shelf"].tools == ("a*",)  # resuming did not forget what it is
+        assert server_of(house).tools == ("a*",)  # resuming did not forget what it is
         assert house.registry.catalogue.serves("shelf")
 
 

@@ -32,6 +32,7 @@ main(sys.argv[1:])
 """
 BEFORE = "rotating.put_change = die"
 AFTER = "rotating.keyring.promote = die"
+FILES = {"log": "log.ed25519", "payload": "payload.kek", "token": "token.ed25519"}
 
 
 def keys_of(home: Household) -> Path:
@@ -149,12 +150,14 @@ def killed(home: Household, patch: str, which: str) -> None:
             AFTER, "log", True, id="log key: the entry is there, the file is not in place"
         ),
         pytest.param(AFTER, "payload", True, id="payload key: the file is not in place"),
+        pytest.param(AFTER, "token", True, id="token key: the file is not in place"),
+        pytest.param(BEFORE, "token", False, id="token key: there is no entry"),
     ],
 )
 def test_a_rotation_that_was_killed_is_ended_at_the_next_start(
     busy: Household, patch: str, which: str, took_place: bool
 ) -> None:
-    name = {"log": "log.ed25519", "payload": "payload.kek"}[which]
+    name = FILES[which]
     before = (keys_of(busy) / name).read_bytes()
     killed(busy, patch, which)
     following = (keys_of(busy) / (name + keyring.NEXT)).read_bytes()
@@ -170,7 +173,7 @@ def test_a_rotation_that_was_killed_is_ended_at_the_next_start(
 
 
 def test_half_a_key_file_is_thrown_away(busy: Household) -> None:
-    for name in ("log.ed25519", "payload.kek", "state.key"):
+    for name in ("log.ed25519", "payload.kek", "state.key", "token.ed25519"):
         (keys_of(busy) / (name + keyring.NEXT)).write_bytes(b"-----BEGIN")
     busy.do("agent", "add", "later")
     assert not list(keys_of(busy).glob("*.next"))
@@ -185,12 +188,12 @@ def break_commit(writer: Writer, *, after_the_disk_has_it: bool) -> None:
     writer._connection = cast(Any, _FaultyConnection(connection, after_the_disk_has_it))
 
 
-@pytest.mark.parametrize("which", ["log", "payload"])
+@pytest.mark.parametrize("which", ["log", "payload", "token"])
 @pytest.mark.parametrize("on_disk", [True, False], ids=["on the disk", "not on the disk"])
 async def test_a_rotation_whose_commit_fails_took_place_or_did_not(
     busy: Household, which: str, on_disk: bool
 ) -> None:
-    file = keys_of(busy) / {"log": "log.ed25519", "payload": "payload.kek"}[which]
+    file = keys_of(busy) / FILES[which]
     before = file.read_bytes()
     async with busy.open() as (house, administration):
         break_commit(house.writer, after_the_disk_has_it=on_disk)

@@ -29,7 +29,7 @@ async def called(api: Administered, who: str) -> str:
         "method": "tools/call",
         "params": {
             "name": "shelf_add",
-            "arguments": {"secret": 4711},
+            "arguments": {"secret": "of-the-island"},
             "_meta": {
                 "io.modelcontextprotocol/protocolVersion": "2026-07-28",
                 "io.modelcontextprotocol/clientCapabilities": {},
@@ -173,17 +173,18 @@ async def test_payloads_are_for_auditors(api: Administered) -> None:
     for who in ("op", "author", "ann", "bystander", "overseer"):
         answer = await api.get(who, f"/calls/{call_id}/payloads")
         assert answer.status in (403, 404)
-        nothing_of(answer, "4711")
+        nothing_of(answer, "of-the-island")
     seen = await api.get("eye", f"/calls/{call_id}/payloads")
-    assert "4711" in seen.body.decode()
+    assert "of-the-island" in seen.body.decode()
     for path in ("/entries", f"/calls/{call_id}"):
-        nothing_of(await api.get("eye", path), "4711")
+        nothing_of(await api.get("eye", path), "of-the-island")
 
 
 async def test_nothing_is_changed_on_somebody_elses_behalf(
     fresh: Administered, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    delegated = Principal("default", "op", actors=("robot",), credential="config:op:x")
+    # An actor with all the rights there are to it, so that it is not for these that it is refused.
+    delegated = Principal("default", "op", actors=("op",), credential="config:op:x")
     monkeypatch.setattr(fresh.house.identity, "authenticate", lambda *_: delegated)
     monkeypatch.setattr(fresh.house.identity, "is_live", lambda *_: True)
     etag = (await fresh.get("op", SERVER)).headers["etag"]

@@ -31,10 +31,10 @@ async def test_a_clock_set_back_stops_admission_and_never_the_order_of_the_log(
 ) -> None:
     world = World(tmp_path / "customhouse.db")
     async with world.open():
-        permit = await world.ledger.admit(world.call(), world.allow())
+        permit = await world.ledger.hold(world.call(), world.allow())
         world.clock.advance(-3600)
         with pytest.raises(Refused) as refused:
-            await world.ledger.admit(world.call(), world.allow())
+            await world.ledger.hold(world.call(), world.allow())
         assert refused.value.refusal is no.CLOCK_BEHIND
         await world.ledger.settle(permit, RESULT)  # what was admitted is settled all the same
         times = [entry.t for entry in world.stored()]

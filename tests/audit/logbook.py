@@ -104,7 +104,7 @@ class Logbook:
             **but,
         }
         entry = entries.Intent(**self.when(), **said)
-        if len(entry.acc) == 4:
+        if len(entry.acc) >= 4:
             self.purses.hold(entry.i, entry.acc, entry.hold, entry.t)
         return self.put(entry)
 

@@ -11,6 +11,7 @@ from gateway.domain.model import Act, Amounts, Kind, Status
 
 AT_US = 1_795_392_000_000_000
 TENANT, TEAM, AGENT, TOOL = (f"{letter}{'0123456789abcdef'}" for letter in "tgao")
+RUN, GRANT = "r0123456789abcdef", "j0123456789abcdef"
 POLICY = "5f" * 32
 
 SAMPLES: dict[str, entries.Entry] = {
@@ -49,6 +50,42 @@ SAMPLES: dict[str, entries.Entry] = {
         meter="bytes4@1",
         parent="01HF3ZK9QW8R5T2Y7M4N6P0VXB",
         trace="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    ),
+    "intent in a run": entries.Intent(
+        i=1,
+        t=AT_US,
+        call="01HF3ZK9QW8R5T2Y7M4N6P0VXC",
+        round=1,
+        who=AGENT,
+        tenant=TENANT,
+        actors=(AGENT,),
+        cred="k0123456789abcdef",
+        method="chat/completions",
+        server="s0123456789abcdef",
+        kind=Kind.MODEL,
+        act=Act.CALL,
+        acc=(TENANT, "", AGENT, TOOL, RUN, GRANT),
+        args="cd" * 32,
+        rule=3,
+        policy=POLICY,
+        hold=Amounts(25_010, 1, 500),
+        limits=((RUN, "calls", "life", 1000), (GRANT, "tokens", "life", 50_000)),
+        meter="bytes4@1",
+        run=RUN,
+        chain=(GRANT, "jfedcba9876543210"),
+        approval="01HF3ZK9QW8R5T2Y7M4N6P0VXA",
+        key="9c" * 32,
+    ),
+    "outcome of a model": entries.Outcome(
+        i=2,
+        t=AT_US + 5000,
+        call="01HF3ZK9QW8R5T2Y7M4N6P0VXC",
+        intent=1,
+        status=Status.OK,
+        bytes=1200,
+        used=Amounts(310, 1, 500),
+        ms=5,
+        said=(120, 0),
     ),
     "outcome": entries.Outcome(
         i=2,
@@ -97,6 +134,34 @@ SAMPLES: dict[str, entries.Entry] = {
         policy=POLICY,
         acc=(TENANT, "", AGENT, TOOL),
         count=12,
+    ),
+    "given again": entries.Single(
+        i=3,
+        t=AT_US,
+        call="01HF3ZK9QW8R5T2Y7M4N6P0VXD",
+        who=AGENT,
+        tenant=TENANT,
+        cred="k0123456789abcdef",
+        method="tools/call",
+        kind=Kind.TOOL,
+        act=Act.CALL,
+        policy=POLICY,
+        acc=(TENANT, "", AGENT, TOOL, RUN),
+        run=RUN,
+        replays=1,
+    ),
+    "refused in a run": entries.Refused(
+        i=4,
+        t=AT_US,
+        call="01HF3ZK9QW8R5T2Y7M4N6P0VXE",
+        code="run_limit",
+        who=AGENT,
+        tenant=TENANT,
+        kind=Kind.TOOL,
+        act=Act.CALL,
+        run=RUN,
+        chain=(GRANT,),
+        detail={"scope": "fan_out", "limit": 16},
     ),
     "refused": entries.Refused(
         i=4,
@@ -195,6 +260,7 @@ _by: dict[str, Any] = {
     "kind": st.sampled_from(Kind),
     "act": st.sampled_from(Act),
 }
+_tied: dict[str, Any] = {"run": _plain, "chain": _texts}
 
 ANY_ENTRY: st.SearchStrategy[entries.Entry] = st.one_of(
     st.builds(
@@ -216,8 +282,11 @@ ANY_ENTRY: st.SearchStrategy[entries.Entry] = st.one_of(
         definition=_plain,
         conds=_flags,
         trace=_plain,
+        approval=_plain,
+        key=_plain,
         **_when,
         **_by,
+        **_tied,
     ),
     st.builds(
         entries.Outcome,
@@ -229,10 +298,20 @@ ANY_ENTRY: st.SearchStrategy[entries.Entry] = st.one_of(
         ms=_whole,
         code=_plain,
         result=_plain,
+        said=st.lists(_whole, max_size=3).map(tuple),
         by=st.sampled_from(["", "recovery", "drain"]),
         **_when,
     ),
-    st.builds(entries.Single, policy=_plain, acc=_texts, count=_whole, **_when, **_by),
+    st.builds(
+        entries.Single,
+        policy=_plain,
+        acc=_texts,
+        count=_whole,
+        replays=_whole,
+        **_when,
+        **_by,
+        **_tied,
+    ),
     st.builds(
         entries.Refused,
         code=_plain,
@@ -244,6 +323,7 @@ ANY_ENTRY: st.SearchStrategy[entries.Entry] = st.one_of(
         policy=_plain,
         detail=st.dictionaries(_plain, _whole | _plain, max_size=4),
         **_when,
+        **_tied,
         **{**_by, "kind": st.none() | _by["kind"], "act": st.none() | _by["act"]},
     ),
     st.builds(

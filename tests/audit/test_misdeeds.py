@@ -11,7 +11,7 @@ from gateway.audit.findings import Code, Report
 from gateway.audit.verify import verify_copy
 from gateway.domain.model import Amounts, Status
 from tests.audit.logbook import SIGNER, STRANGER, Logbook, ordinary_log, tampering
-from tests.audit.samples import AGENT, TEAM, TENANT, TOOL
+from tests.audit.samples import AGENT, GRANT, RUN, TEAM, TENANT, TOOL
 
 
 def verified(book: Logbook, folder: Path, remembered: bytes | None = None) -> Report:
@@ -193,6 +193,28 @@ def limit_of_an_unknown_meter(book: Logbook) -> None:
     book.intent(limits=((TENANT, "hugs", "day", 10**9),))
 
 
+IN_A_RUN = (TENANT, TEAM, AGENT, TOOL, RUN, GRANT)
+
+
+def over_the_life_of_a_run(book: Logbook) -> None:
+    book.outcome(book.intent(acc=IN_A_RUN))
+    book.now_us += 20 * 3_600_000_000
+    book.intent(acc=IN_A_RUN, limits=((RUN, "calls", "life", 1),))
+
+
+def over_the_life_of_a_grant(book: Logbook) -> None:
+    book.outcome(book.intent(acc=IN_A_RUN))
+    book.intent(acc=IN_A_RUN, limits=((RUN, "calls", "life", 2), (GRANT, "calls", "life", 1)))
+
+
+def life_of_a_tenant(book: Logbook) -> None:
+    book.intent(acc=IN_A_RUN, limits=((TENANT, "calls", "life", 10**9),))
+
+
+def day_of_a_run(book: Logbook) -> None:
+    book.intent(acc=IN_A_RUN, limits=((RUN, "calls", "day", 10**9),))
+
+
 def hold_on_too_few_accounts(book: Logbook) -> None:
     book.outcome(book.intent(acc=(TENANT, AGENT, TOOL)))
 
@@ -226,6 +248,10 @@ def wrong_counters(book: Logbook) -> None:
         (over_a_minute, Code.OVER_LIMIT),
         (limit_on_an_account_without_hold, Code.OVER_LIMIT),
         (limit_of_an_unknown_meter, Code.OVER_LIMIT),
+        (over_the_life_of_a_run, Code.OVER_LIMIT),
+        (over_the_life_of_a_grant, Code.OVER_LIMIT),
+        (life_of_a_tenant, Code.OVER_LIMIT),
+        (day_of_a_run, Code.OVER_LIMIT),
         (hold_on_too_few_accounts, Code.OVER_LIMIT),
         (wrong_counters, Code.COUNTERS_DIFFER),
     ],
@@ -299,6 +325,14 @@ def a_charge_in_the_window_of_its_hold(book: Logbook) -> None:
     book.counters()
 
 
+def a_run_that_goes_on_after_its_life(book: Logbook) -> None:
+    book.outcome(book.intent(acc=IN_A_RUN))
+    book.counters()
+    book.now_us += 8 * 86_400_000_000
+    book.outcome(book.intent(acc=IN_A_RUN, limits=((RUN, "calls", "life", 1),)))
+    book.counters()
+
+
 @pytest.mark.parametrize(
     ("story", "in_flight"),
     [
@@ -310,6 +344,7 @@ def a_charge_in_the_window_of_its_hold(book: Logbook) -> None:
         (a_limit_reached_exactly, 3),
         (a_limit_lowered_below_what_is_spent, 2),
         (a_charge_in_the_window_of_its_hold, 1),
+        (a_run_that_goes_on_after_its_life, 0),
     ],
     ids=lambda value: value.__name__ if callable(value) else str(value),
 )

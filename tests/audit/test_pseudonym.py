@@ -36,7 +36,7 @@ def test_the_id_is_that_of_the_name_and_of_no_other() -> None:
 async def test_giving_what_one_did_to_another_is_found(tmp_path: Path, statement: str) -> None:
     world = World(tmp_path / "customhouse.db")
     async with world.open():
-        permit = await world.ledger.admit(world.call(), world.allow())
+        permit = await world.ledger.hold(world.call(), world.allow())
         await world.ledger.settle(permit, RESULT)
     assert ANN.subject == "ann"
     assert not verify_copy(world.path, world.vkey).findings
@@ -49,7 +49,7 @@ async def test_giving_what_one_did_to_another_is_found(tmp_path: Path, statement
 async def test_an_erased_name_leaves_the_log_whole(tmp_path: Path) -> None:
     world = World(tmp_path / "customhouse.db")
     async with world.open():
-        await world.ledger.admit(world.call(), world.allow())
+        await world.ledger.hold(world.call(), world.allow())
     with sqlite3.connect(world.path) as connection:
         connection.execute("DELETE FROM pseudonyms WHERE name = 'ann'")
     connection.close()

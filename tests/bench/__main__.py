@@ -1,6 +1,6 @@
 """`make bench`: what a governed call costs, beside the direct way and a raw Python hop.
 
-make bench                     about seven minutes and 2 GB of disk meanwhile; prints tables
+make bench                     about nine minutes and 2 GB of disk meanwhile; prints tables
 make bench ARGS=--write        and keeps them in tests/bench/RESULTS.md
 make bench ARGS='--rounds 2 --seconds 1'
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import uvloop
 
-from tests.bench import inside, measure, report, targets
+from tests.bench import beside, inside, measure, report, targets
 from tests.bench.load import WrongReply
 from tests.bench.measure import Bench, Miscounted, Results
 from tests.bench.targets import House, NotStarted, Running
@@ -64,6 +64,8 @@ async def _look_inside(
     keeping = House(folder / "kept", port, command, "/kept", cache_s=3600)
     bench = Bench(upstream, [upstream], results)
     await _timed("kept results", measure.kept(bench, keeping))
+    other = beside.house(folder / "beside", port, command)
+    await _timed("beside MCP", beside.measured(bench, folder, other))
     starting = House(folder / "starts", port, command)
     await _timed("starts", measure.starts(bench, starting, STARTS))
     await _timed("memory", inside.memory(results, House(folder / "memory", port, command)))
@@ -96,6 +98,7 @@ def main() -> int:
         return 1
     print(f"\n{report.conditions(results)}\n\n{report.gate_table(results)}\n")
     print(f"{report.inside(results)}\n")
+    print(f"{report.beside(results)}\n")
     print(report.tables(results))
     if asked.write:
         today = time.strftime("%Y-%m-%d", time.gmtime())

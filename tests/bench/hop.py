@@ -25,20 +25,39 @@ _RETURNED = (b"content-type", b"mcp-session-id")
 
 Event = MutableMapping[str, Any]
 
+_EVENTS = b"text/event-stream"
+
+
+class Flow(Client):
+    """A connection whose answer is passed on as it comes, b"" behind it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pieces: asyncio.Queue[bytes] = asyncio.Queue()
+
+    def on_body(self, body: bytes) -> None:
+        self.pieces.put_nowait(body)
+
+    def on_message_complete(self) -> None:
+        self.pieces.put_nowait(b"")
+        super().on_message_complete()
+
+
 # Kept connections that nobody uses just now, shared by all callers.
 _free: list[Client] = []
+_flows: list[Flow] = []
 # A task nobody holds may be collected half-way.
 _running: set[asyncio.Task[None]] = set()
 
 
 def admits(method: bytes, token: bytes | None, body: bytes) -> bool:
-    """The token is the one, and the body is a JSON-RPC request (or a session ends)."""
+    """The token is the one, and the body is a JSON-RPC request, or asks a model (or a session ends)."""
     if token != _AUTHORIZATION:
         return False
     if method == b"DELETE":
         return True
     call = msgspec.json.decode(body)
-    return bool(call.get("jsonrpc") == "2.0" and "method" in call)
+    return bool((call.get("jsonrpc") == "2.0" and "method" in call) or "model" in call)
 
 
 def forwarded(
@@ -106,17 +125,37 @@ async def asgi(
     """The same as an ASGI application."""
     body = await _body(receive)
     method, target = scope["method"].encode(), scope["raw_path"]
-    if not admits(method, dict(scope["headers"]).get(b"authorization"), body):
+    headers = dict(scope["headers"])
+    if not admits(method, headers.get(b"authorization"), body):
         await send({"type": "http.response.start", "status": 401, "headers": []})
         await send({"type": "http.response.body", "body": b""})
         return
+    raw = forwarded(method, target, scope["headers"], body)
+    if headers.get(b"accept") == _EVENTS:
+        await _streamed(raw, send)
+        return
     client = _free.pop() if _free else await connect(_UPSTREAM)
-    reply = await client.ask(forwarded(method, target, scope["headers"], body))
+    reply = await client.ask(raw)
     _free.append(client)
     length = (b"content-length", b"%d" % len(reply.body))
-    headers = [*returned(reply), length]
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    told = [*returned(reply), length]
+    await send({"type": "http.response.start", "status": reply.status, "headers": told})
     await send({"type": "http.response.body", "body": reply.body})
+
+
+async def _streamed(raw: bytes, send: Callable[[Event], Awaitable[None]]) -> None:
+    """Forward a request that is answered with events."""
+    flow = _flows.pop() if _flows else await connect(_UPSTREAM, Flow)
+    answer = flow.ask(raw)
+    piece = await flow.pieces.get()
+    headers = [(b"content-type", _EVENTS)]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    while piece:
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+        piece = await flow.pieces.get()
+    await send({"type": "http.response.body", "body": b""})
+    await answer
+    _flows.append(flow)
 
 
 async def serve_asgi() -> None:

@@ -104,10 +104,9 @@ class Caller:
         self._tool = target.tool.encode()
         self._session = b""
 
-    def _raw(self, method: bytes, name: bytes, body: bytes) -> bytes:
-        lines = b""
+    def _raw(self, method: bytes, name: bytes, body: bytes, lines: bytes = b"") -> bytes:
         if self._era is Era.MODERN:
-            lines = b"Mcp-Method: %b\r\n" % method
+            lines += b"Mcp-Method: %b\r\n" % method
             if name:
                 lines += b"Mcp-Name: %b\r\n" % name
         return b"%b%bContent-Length: %d\r\n\r\n%b" % (self._head, lines, len(body), body)
@@ -147,13 +146,19 @@ class Caller:
         """The same tools/call as every other time. Raises: WrongReply."""
         await self._echoed(next(self._numbers), "echo-again")
 
-    async def _echoed(self, number: int, text: str) -> None:
+    async def call_tied(self, run: str) -> None:
+        """As `call`, in *run* and with an idempotency key of its own. Raises: WrongReply."""
+        number = next(self._numbers)
+        lines = f"Customhouse-Run: {run}\r\nIdempotency-Key: bench-{number:012x}\r\n"
+        await self._echoed(number, f"echo-{number:012x}", lines.encode())
+
+    async def _echoed(self, number: int, text: str, lines: bytes = b"") -> None:
         """Raises: WrongReply, when the reply has another id or another text."""
         body = (
             b'{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":"%b",'
             b'"arguments":{"text":"%b"}%b}}' % (number, self._tool, text.encode(), self._meta)
         )
-        message = await self._client.ask(self._raw(b"tools/call", self._tool, body))
+        message = await self._client.ask(self._raw(b"tools/call", self._tool, body, lines))
         reply = read(message)
         result = reply.result
         if reply.id != number or result is None or result.isError:

@@ -45,7 +45,7 @@ async def _calls(house: House, entries: int) -> None:
     catalogue = house.registry.catalogue
     while house.ledger.log.next_leaf < entries:
         call = _call(principal, catalogue, new_call_id(wall_us()))
-        permit = await house.ledger.admit(call, house.policies.decide(call))
+        permit = await house.ledger.hold(call, house.policies.decide(call))
         result = b'{"content":[{"type":"text","text":"%b"}]}' % call.id.encode()
         outcome = Outcome(Status.OK, result, received_bytes=len(result), upstream_s=0.001)
         await house.ledger.settle(permit, outcome)

@@ -4,6 +4,7 @@ import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -17,6 +18,14 @@ CONCURRENT = (1, 16, 64)
 LISTING = 4
 KEEPING = 16
 LISTS, KEPT = "tools/list", "kept result"
+# What `beside` measures.
+CHAT, CHAT_STREAM = "chat completion", "chat completion, streamed"
+SEND, SEND_STREAM = "A2A message", "A2A message, streamed"
+TOKEN = "token exchange"
+PLAIN, TIED = "tools/call", "tools/call in a run, with a key"
+STREAMED = frozenset({CHAT_STREAM, SEND_STREAM})
+# All of it, and by how many at once.
+BESIDE = dict.fromkeys((CHAT, CHAT_STREAM, SEND, SEND_STREAM, TOKEN, PLAIN, TIED), 16)
 WARM_S = 0.3
 # Cells in which strangers used more of the machine than this count only when there are no others.
 QUIET_CORES = 0.3
@@ -31,7 +40,7 @@ class Cell:
     """One spell of one way: what it got done, and what that cost."""
 
     way: str
-    what: str  # an era, LISTS or KEPT
+    what: str  # an era, LISTS, KEPT, or what `beside` measures
     concurrent: int
     round: int
     calls: int
@@ -119,6 +128,14 @@ async def seen(upstream: Running) -> Seen:
     return msgspec.json.decode(answer.body, type=Seen)
 
 
+class Line(NamedTuple):
+    """What is measured in one cell."""
+
+    what: str
+    round: int
+    reaching: int | None = 1  # calls of the upstream for each; None: they are not counted
+
+
 @dataclass(frozen=True, slots=True)
 class Bench:
     """The processes of one run and where the results go."""
@@ -134,23 +151,30 @@ class Bench:
         """
         era = Era.MODERN if what in (LISTS, KEPT) else Era(what)
         callers = await load.callers(way.target, era, concurrent)
-        steps = [_step(caller, what) for caller in callers]
+        reaching = {LISTS: None, KEPT: 0}.get(what, 1)
         try:
-            await load.spell(steps, WARM_S)
-            before, cpu, ours, busy = await seen(self.upstream), *self._clocks(way)
-            spell = await load.spell(steps, self.results.spell_s)
-            cpu_after, ours_after, busy_after = self._clocks(way)
-            after = await seen(self.upstream)
+            steps = [_step(caller, what) for caller in callers]
+            await self.measure(way, Line(what, round_, reaching), steps)
         finally:
             await load.leave(callers)
-        if what != LISTS:
-            _check(way, before, after, 0 if what == KEPT else spell.calls)
+
+    async def measure(
+        self, way: Running, line: Line, steps: Sequence[Callable[[], Awaitable[None]]]
+    ) -> None:
+        """Have *steps* repeated for a while and keep what that cost. Raises: as `cell`."""
+        await load.spell(steps, WARM_S)
+        before, cpu, ours, busy = await seen(self.upstream), *self._clocks(way)
+        spell = await load.spell(steps, self.results.spell_s)
+        cpu_after, ours_after, busy_after = self._clocks(way)
+        after = await seen(self.upstream)
+        if line.reaching is not None:
+            _check(way, before, after, spell.calls * line.reaching)
         self.results.cells.append(
             Cell(
                 way=way.target.name,
-                what=what,
-                concurrent=concurrent,
-                round=round_,
+                what=line.what,
+                concurrent=len(steps),
+                round=line.round,
                 calls=spell.calls,
                 per_s=spell.calls / spell.seconds,
                 p50_ms=spell.quantile_ms(0.5),

@@ -7,14 +7,19 @@ from importlib.metadata import version
 from platform import python_version
 
 from tests.bench import proc
+from tests.bench.answers import EVENTS
 from tests.bench.load import Era
 from tests.bench.measure import (
+    BESIDE,
     CONCURRENT,
     KEEPING,
     KEPT,
     LISTING,
     LISTS,
+    PLAIN,
     QUIET_CORES,
+    STREAMED,
+    TIED,
     Cell,
     Results,
 )
@@ -87,6 +92,38 @@ def tables(results: Results) -> str:
     lines += table(results, LISTS, LISTING)
     lines += table(results, KEPT, KEEPING)
     return "\n".join(lines)
+
+
+def beside(results: Results) -> str:
+    """What is relayed beside MCP, and what a run and a key add to a call."""
+    lines = [
+        "| what | concurrent | way | per s | p50 ms | CPU ms each | CPU us per event "
+        "| times the least | foreign cores | quiet rounds |",
+        "| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for what, concurrent in BESIDE.items():
+        rows = [results.of(way, what, concurrent) for way in WAYS]
+        lines += [_beside(results, cells) for cells in rows if cells]
+    return "\n".join(lines)
+
+
+def _beside(results: Results, cells: list[Cell]) -> str:
+    way, what, concurrent = cells[0].way, cells[0].what, cells[0].concurrent
+    each = statistics.median(cell.cpu_ms for cell in cells)
+    least = _cpu(results, *_LEAST.get(what, ("raw hop", what)), concurrent)
+    times = f"{each / least:.1f}" if least and way == "customhouse" else "-"
+    event = f"{each * 1000 / EVENTS:.1f}" if what in STREAMED else "-"
+    quiet = sum(cell.foreign_cores <= QUIET_CORES for cell in cells)
+    return (
+        f"| {what} | {concurrent} | {way} | {_range(cells, lambda cell: cell.per_s, 0)} | "
+        f"{_median(cells, lambda cell: cell.p50_ms):.2f} | "
+        f"{_range(cells, lambda cell: cell.cpu_ms, 3)} | {event} | {times} | "
+        f"{_median(cells, lambda cell: cell.foreign_cores):.2f} | {quiet} of {results.rounds} |"
+    )
+
+
+# What a row is held against where no raw hop does the same.
+_LEAST = {TIED: ("customhouse", PLAIN)}
 
 
 def _at_most(what: str, limit: float, measured: float | None, unit: str) -> Gate:
@@ -260,6 +297,12 @@ def document(results: Results, written: str) -> str:
             gate_table(results),
             "## The gateway alone",
             inside(results),
+            "## Beside MCP",
+            f"A stream has {EVENTS} events with text, of which each comes by itself: CPU per event "
+            "is that of the stream through all of them. A message to an agent makes a task. `times "
+            "the least` is against the raw hop, and of a call in a run and with a key against one "
+            "without, by the same callers.",
+            beside(results),
             "## Everything",
             tables(results),
             "",

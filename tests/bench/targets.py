@@ -146,6 +146,8 @@ class House:
     command: tuple[str, ...] = CUSTOMHOUSE
     path: str = "/mcp"
     cache_s: int = 0  # how long a result of `echo` answers equal calls
+    more: str = ""  # configuration
+    more_policy: str = ""
 
 
 @contextlib.asynccontextmanager
@@ -186,7 +188,7 @@ def write_config(house: House, port: int) -> Path:
     policies = folder / "policies"
     policies.mkdir(parents=True, exist_ok=True)
     shutil.copy(ROOT / "policies" / "model.conf", policies)
-    (policies / "policy.csv").write_text(POLICY)
+    (policies / "policy.csv").write_text(POLICY + house.more_policy)
     config = folder / "customhouse.toml"
     config.write_text(
         CONFIG.format(
@@ -198,6 +200,7 @@ def write_config(house: House, port: int) -> Path:
             often=OFTEN,
             plenty=PLENTY,
         )
+        + house.more
     )
     return config
 

@@ -11,9 +11,22 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from tests.bench import load, proc, report, targets
-from tests.bench.load import Spell, WrongReply
-from tests.bench.measure import KEPT, Bench, Cell, Decided, Grown, Miscounted, Results, Verified
+from tests.bench import answers, askers, load, proc, report, targets
+from tests.bench.load import Spell, Target, WrongReply
+from tests.bench.measure import (
+    CHAT_STREAM,
+    KEPT,
+    PLAIN,
+    TIED,
+    Bench,
+    Cell,
+    Decided,
+    Grown,
+    Miscounted,
+    Results,
+    Verified,
+    seen,
+)
 from tests.bench.wire import Message
 
 JSON = {b"content-type": b"application/json"}
@@ -97,6 +110,28 @@ def test_a_missed_gate_is_written_down_as_missed() -> None:
     assert "| memory PSS, all loaded | <= 130 MB | - | not measured |" in written
 
 
+def beside(way: str, what: str, cpu_ms: float) -> Cell:
+    return Cell(way, what, 16, 0, 100, 50.0, 1.0, 2.0, cpu_ms, 1.0, 0.0)
+
+
+def test_a_stream_is_told_by_the_event_and_each_row_against_the_least_that_does_the_same() -> None:
+    streamed = [beside("raw hop", CHAT_STREAM, 5.0), beside("customhouse", CHAT_STREAM, 15.0)]
+    calls = [beside("customhouse", PLAIN, 0.2), beside("customhouse", TIED, 0.5)]
+    table = report.beside(Results(1, 1.0, cells=[*streamed, *calls]))
+    rows = [[cell.strip() for cell in line.split("|")] for line in table.splitlines()]
+    told = {(row[1], row[3]): (row[7], row[8]) for row in rows}
+    assert told[CHAT_STREAM, "raw hop"] == ("10.0", "-")
+    assert told[CHAT_STREAM, "customhouse"] == ("30.0", "3.0")
+    assert told[PLAIN, "customhouse"] == ("-", "-")
+    assert told[TIED, "customhouse"] == ("-", "2.5")
+
+
+def test_a_stream_that_lost_an_event_is_not_taken_for_whole() -> None:
+    askers.holds_every_event(b'"delta" ' * answers.EVENTS, b'"delta"')
+    with pytest.raises(WrongReply, match="expected 500 events, got 499"):
+        askers.holds_every_event(b'"delta" ' * (answers.EVENTS - 1), b'"delta"')
+
+
 def gates(results: Results) -> dict[str, report.Gate]:
     return {gate.what: gate for gate in report.gates(results)}
 
@@ -156,3 +191,32 @@ async def test_a_kept_result_that_reaches_the_upstream_is_noticed(tmp_path: Path
             bench = Bench(upstream, [upstream], Results(1, 0.05))
             with pytest.raises(Miscounted, match="0 calls had to reach the upstream"):
                 await bench.cell(upstream, KEPT, 1, 0)
+
+
+@pytest.mark.anyio
+@pytest.mark.slow
+async def test_a_hop_passes_on_what_models_and_agents_say_and_each_call_is_counted(
+    tmp_path: Path,
+) -> None:
+    with anyio.fail_after(20):
+        async with (
+            targets.upstream(tmp_path) as upstream,
+            targets.hop(tmp_path, upstream.target.port, "asgi") as hop,
+        ):
+            chat, agent = [
+                [
+                    await askers.asker(Target("hop", hop.target.port, path, targets.KEY))
+                    for _ in range(2)
+                ]
+                for path in (answers.CHAT, answers.RPC)
+            ]
+            before = await seen(upstream)
+            async with anyio.create_task_group() as tasks:
+                for step in (chat[0].chat, chat[1].chat_streamed):
+                    tasks.start_soon(step)
+                for step in (agent[0].send, agent[1].send_streamed):
+                    tasks.start_soon(step)
+            after = await seen(upstream)
+            for one in (*chat, *agent):
+                one.close()
+    assert (after.calls - before.calls, after.distinct - before.distinct) == (4, 4)

@@ -4,6 +4,9 @@ POST /mcp     ten tools, `echo` answers with what it was given
 POST /many    the same with 1,000 tools
 POST /kept    ten tools that say of themselves that they only read
 GET  /count   {"requests": every request so far, "calls": tools/call, "distinct": echoes seen}
+
+What it is beside that, a model and an agent, is in `answers`; what is asked of them is counted as
+a tools/call is.
 """
 
 from dataclasses import dataclass, field
@@ -12,6 +15,7 @@ from typing import Any
 import msgspec
 import uvloop
 
+from tests.bench.answers import ANSWERS
 from tests.bench.wire import Message, Server, serve
 
 MODERN = b"2026-07-28"
@@ -86,6 +90,11 @@ class Counted:
     calls: int = 0
     distinct: set[str] = field(default_factory=set)
 
+    def saw(self, text: str) -> None:
+        """One call with that text."""
+        self.calls += 1
+        self.distinct.add(text)
+
 
 _counted = Counted()
 
@@ -98,12 +107,21 @@ class Upstream(Server):
             seen = {"requests": _counted.requests, "calls": _counted.calls}
             self.respond(200, _JSON, _encode({**seen, "distinct": len(_counted.distinct)}))
             return
-        if self.method == b"DELETE":
+        if answer := ANSWERS.get(request.target):
+            self._beside(answer(self, request))
+        elif self.method == b"DELETE":
             self.respond(200, b"", b"")
-            return
-        if self.method == b"GET":
+        elif self.method == b"GET":
             self.respond(405, b"", b"")  # it has nothing to tell by itself
-            return
+        else:
+            self._asked(request)
+
+    def _beside(self, text: str) -> None:
+        if text:
+            _counted.requests += 1
+            _counted.saw(text)
+
+    def _asked(self, request: Message) -> None:
         _counted.requests += 1
         ask = _ask(request.body)
         modern = request.headers.get(b"mcp-protocol-version") == MODERN
@@ -123,8 +141,7 @@ class Upstream(Server):
 
     def _echo(self, ask: Ask, modern: bool) -> None:
         text = ask.params.arguments["text"]
-        _counted.calls += 1
-        _counted.distinct.add(text)
+        _counted.saw(text)
         body = b'{"jsonrpc":"2.0","id":%b,"result":{"content":[{"type":"text","text":%b%b' % (
             _encode(ask.id),
             _encode(text),

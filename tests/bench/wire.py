@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from dataclasses import dataclass, field
-from typing import cast
+from typing import TypeVar, cast, overload
 
 import httptools
 
@@ -14,6 +14,9 @@ REASONS = {
     404: b"Not Found",
     405: b"Not Allowed",
 }
+
+
+C = TypeVar("C", bound="Client")
 
 
 @dataclass(slots=True)
@@ -82,6 +85,18 @@ class Server(_Peer):
             % (status, REASONS[status], headers, len(body), body)
         )
 
+    def begin(self, status: int, headers: bytes) -> None:
+        """Begin a response that comes in pieces."""
+        self.transport.write(
+            b"HTTP/1.1 %d %b\r\n%bTransfer-Encoding: chunked\r\n\r\n"
+            % (status, REASONS[status], headers)
+        )
+
+    def piece(self, body: bytes) -> None:
+        """Write the next piece of it; b"" is the last."""
+        if not self.transport.is_closing():
+            self.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
+
 
 class Client(_Peer):
     """One kept connection of a client: requests are answered in the order they are sent."""
@@ -121,10 +136,14 @@ class Client(_Peer):
         return waiter
 
 
-async def connect(port: int) -> Client:
+@overload
+async def connect(port: int) -> Client: ...
+@overload
+async def connect(port: int, kind: type[C]) -> C: ...
+async def connect(port: int, kind: type[Client] = Client) -> Client:
     """A kept connection to loopback *port*."""
     loop = asyncio.get_running_loop()
-    _, client = await loop.create_connection(Client, "127.0.0.1", port)
+    _, client = await loop.create_connection(kind, "127.0.0.1", port)
     return client
 
 

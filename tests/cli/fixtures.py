@@ -17,7 +17,7 @@ from gateway.store import engine
 from tests.cli.household import Household, tool
 
 AMOUNT = {"type": "object", "properties": {"amount": {"type": "integer"}}}
-SECRET = "4711-arguments-are-sealed"
+SECRET = "of-the-island-arguments-are-sealed"
 RED = tool("add", "adds \x1b[31mred\x1b[0m")
 CLERK = "p, clerk, default, tool/shelf/*, call, -, allow"
 

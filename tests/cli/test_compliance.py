@@ -194,10 +194,10 @@ async def test_calls_and_changes_that_should_not_be_there_are_found(busy: Househ
         ghost = replace(call, id="01GHOST", principal=replace(bot, subject="guest"))
         false = replace(house.policies.decide(call), verdict=Verdict.ALLOW)
         house.ledger.log.last_us += 2_000_000  # two seconds later
-        permit = await house.ledger.admit(ghost, false)
+        permit = await house.ledger.hold(ghost, false)
         await house.ledger.settle(permit, Outcome(Status.OK))
         await house.ledger.change("policy.apply", "bot")
-        await house.ledger.admit(replace(call, id="01LEFT"), house.policies.decide(call))
+        await house.ledger.hold(replace(call, id="01LEFT"), house.policies.decide(call))
         house.ledger.log.last_us += 2_000_000
     found = await anyio.to_thread.run_sync(reported, busy)
     failed = {check_id for check_id, check in found.items() if check["status"] == "fail"}

@@ -240,7 +240,7 @@ async def test_what_is_under_way_is_erased_when_it_has_ended(told: Household) ->
     async with told.open() as (house, desk):
         args = Args({"server": "shelf", "name": "pay", "arguments": '{"amount":1}'}, *CALL_ARGS)
         call = calls._call(house, calls._principal(house, "bot", "op"), args)
-        permit = await house.ledger.admit(call, house.policies.decide(call))
+        permit = await house.ledger.hold(call, house.policies.decide(call))
         for what in ({"call": call.id}, {"subject": "bot", "registered": True}):
             with pytest.raises(OperationRefused, match="under way"):
                 await desk.operate("op", "audit.erase", what)

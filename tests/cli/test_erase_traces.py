@@ -32,6 +32,10 @@ def issued(busy: Household) -> Household:
     """A house that believes the issuer corp."""
     path = busy.folder / "customhouse.toml"
     path.write_text(path.read_text() + ISSUER)
+    rules = busy.folder / "policies" / "policy.csv"
+    rules.write_text(
+        rules.read_text() + "p, corp/gina.ross, default, tool/shelf/*, call, -, allow\n"
+    )
     return busy
 
 
@@ -52,7 +56,7 @@ async def called(
     """The id of a call that *who* made, and that ended."""
     args = Args({"server": "shelf", "name": "pay", "arguments": '{"amount":1}'}, *CALL_ARGS)
     call = replace(calls._call(house, who, args), parent=parent)
-    permit = await house.ledger.admit(call, house.policies.decide(call))
+    permit = await house.ledger.hold(call, house.policies.decide(call))
     await house.ledger.settle(permit, Outcome(Status.OK, result=result.encode()))
     return call.id
 
@@ -183,7 +187,7 @@ async def test_a_call_is_not_erased_while_what_it_caused_goes_on(busy: Household
         root = await called(house, bot)
         args = Args({"server": "shelf", "name": "pay", "arguments": '{"amount":1}'}, *CALL_ARGS)
         child = replace(calls._call(house, bot, args), parent=root)
-        permit = await house.ledger.admit(child, house.policies.decide(child))
+        permit = await house.ledger.hold(child, house.policies.decide(child))
         with pytest.raises(OperationRefused, match="under way"):
             await desk.operate("op", "audit.erase", {"call": root})
         await house.ledger.settle(permit, Outcome(Status.OK, result=b'{"content":[]}'))
@@ -200,7 +204,7 @@ async def test_who_erases_a_call_is_told_that_its_task_goes_on(busy: Household) 
         # The answer to `tasks/get`, which is a later round of the call that made the task.
         args = Args({"server": "shelf", "name": "pay", "arguments": '{"amount":1}'}, *CALL_ARGS)
         later = replace(calls._call(house, bot, args), id=again, round=2)
-        permit = await house.ledger.admit(later, house.policies.decide(later))
+        permit = await house.ledger.hold(later, house.policies.decide(later))
         await house.ledger.settle(permit, Outcome(Status.OK, result=b'{"content":[]}'))
         assert (await desk.operate("op", "audit.erase", {"call": again}))["payloads"] == 2
     result = await anyio.to_thread.run_sync(busy.run, "audit", "erase", f"call:{root}", "--yes")

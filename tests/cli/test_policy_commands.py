@@ -65,6 +65,18 @@ def test_may_i_is_an_answer_and_an_exit_code(
     assert (result.exit_code, result.stdout) == (code, f"{said}\n")
 
 
+def test_may_i_says_who_would_have_to_approve(busy: Household) -> None:
+    waits = "p, clerk, default, tool/shelf/pay, call, approval:boss, allow"
+    busy.policy(waits, "p, boss, default, tool/shelf/look, call, -, allow")
+    busy.do("policy", "apply")
+    result = busy.run("policy", "can-i", "bot", "shelf/pay")
+    assert (result.exit_code, result.stdout) == (1, "not before it is approved\n")
+    assert "the role 'boss' has to approve" in result.stderr
+    told = busy.ask("policy", "explain", "bot", "shelf/pay")
+    assert (told["allowed"], told["verdict"], told["approvals"]) == (False, "needs", [["boss"]])
+    assert "if approval:boss" in busy.run("policy", "who-can", "shelf/pay").stdout
+
+
 @pytest.mark.parametrize(
     ("asked", "code"),
     [

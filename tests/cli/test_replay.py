@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 
 import anyio
@@ -12,7 +12,8 @@ import pytest
 
 from gateway.app.operations import calls
 from gateway.app.operations.args import Args
-from gateway.domain.model import Outcome, Status, Verdict
+from gateway.domain.model import Grant, Outcome, Status, Verdict
+from gateway.domain.refused import Refused
 from tests.cli.fixtures import AMOUNT, copied, silence
 from tests.cli.household import Household, tool
 
@@ -116,12 +117,28 @@ def test_a_stored_policy_that_was_exchanged_is_not_believed(decided: Household) 
     assert set(said["not_replayed"]) == {"what is stored of its policy version is not that version"}
 
 
+async def test_what_a_token_was_limited_to_is_never_guessed(decided: Household) -> None:
+    narrow = (Grant("j1", ("tool/shelf/mark",)),)
+    async with decided.open() as (house, _):
+        who = replace(calls._principal(house, "bot", "op"), grants=narrow)
+        for name in ("mark", "look", "hidden"):
+            args = Args({"server": "shelf", "name": name}, "server", "name", "arguments")
+            made = calls._call(house, who, args)
+            with suppress(Refused):
+                await house.pipeline.govern(made, calls._Silent())
+    result = await anyio.to_thread.run_sync(decided.run, "audit", "replay", "--json")
+    said = json.loads(result.stdout)
+    # The first passed, so its token went that far; the last no policy allows whatever the token.
+    assert (said["agree"], said["differ"]) == (10, 0)
+    assert said["not_replayed"] == {"how far its token went is not in the log": 1}
+
+
 async def test_a_call_that_policy_never_allowed_is_a_difference(decided: Household) -> None:
     async with decided.open() as (house, _):
         args = Args({"server": "shelf", "name": "hidden"}, "server", "name", "arguments")
         call = calls._call(house, calls._principal(house, "bot", "op"), args)
         false = replace(house.policies.decide(call), verdict=Verdict.ALLOW, rule=0)
-        permit = await house.ledger.admit(call, false)
+        permit = await house.ledger.hold(call, false)
         await house.ledger.settle(permit, Outcome(Status.OK))
     result = await anyio.to_thread.run_sync(decided.run, "audit", "replay", "--json")
     said = json.loads(result.stdout)

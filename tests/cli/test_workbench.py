@@ -183,7 +183,7 @@ async def test_what_entries_do_not_name_is_counted_by_its_reason(
         monkeypatch.setattr(refusals, "SINGLY_PER_MINUTE", 0)
         for _ in range(3):
             with pytest.raises(Refused):
-                await house.ledger.admit(call, house.policies.decide(call))
+                await house.ledger.hold(call, house.policies.decide(call))
         figures = replace(call, kind=Kind.ADMIN, server="", name="metrics", definition=None)
         await house.ledger.enter(figures, replace(house.policies.decide(call), verdict=ALLOW))
     said = await anyio.to_thread.run_sync(simulated, worked)

@@ -93,6 +93,16 @@ WRONG = [
     '[agents.a]\nbudget = { hugs = "1/day" }',
     '[agents.a]\nbudget = { calls = "many" }',
     "[teams.a]\nroles = []",
+    '[models.a]\nurl = "https://a.example/v1"',
+    '[models.a]\nmodel = { id = "x" }',
+    '[models.a]\nurl = "https://a.example/v1"\nmodel = { class = "small" }',
+    '[models.a]\nurl = "https://a.example/v1"\nmodel = { id = "x", class = "huge" }',
+    "[peers.a]",
+    '[peers.a]\nurl = "https://a.example/card"\nrules = { size = 1 }',
+    '[peers.a]\nurl = "https://a.example/card"\njwks = "ftp://a"',
+    '[agents.a]\njwks = "https://a.example/keys"',
+    "[runs]\ndeep = 1",
+    "runs = { wall_s = 999999999 }",
 ]
 
 

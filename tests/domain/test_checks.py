@@ -16,12 +16,14 @@ from gateway.domain.checks import (
     Check,
     Standing,
     allowed,
+    approved,
     arguments_valid,
     askable,
     first_refusal,
     pinned,
     within_budget,
     within_rate,
+    within_run,
 )
 from gateway.domain.model import (
     Act,
@@ -147,6 +149,19 @@ ROWS = {
     "a rate without room": Row(
         within_rate, refusal.RATE_LIMITED, GOOD._replace(wait=lambda: WAIT)
     ),
+    "a run that goes on": Row(within_run, None),
+    "a run in circles": Row(
+        within_run, refusal.LOOP, GOOD._replace(run=lambda: Refused(refusal.LOOP, CALL.id))
+    ),
+    "nobody needs to approve": Row(approved, None),
+    "a decision that needs approval passes the verdict": Row(
+        allowed, None, GOOD._replace(decision=Decision(Verdict.NEEDS, "v1", visible=True))
+    ),
+    "somebody was asked": Row(
+        approved,
+        refusal.APPROVAL_NEEDED,
+        GOOD._replace(consent=lambda: Refused(refusal.APPROVAL_NEEDED, CALL.id)),
+    ),
     "valid arguments": Row(arguments_valid, None),
     "arguments that do not fit": Row(
         arguments_valid, refusal.INVALID_ARGUMENTS, now(validate=invalid)
@@ -238,7 +253,9 @@ def test_the_order_is_that_of_the_design() -> None:
         "pinned",
         "askable",
         "within_rate",
+        "within_run",
         "arguments_valid",
+        "approved",
         "within_budget",
     ]
 
@@ -254,6 +271,10 @@ def spoil(standing: Standing, check: Check) -> Standing:
         ),
         askable: lambda: standing._replace(requests=frozenset()),
         within_rate: lambda: standing._replace(wait=lambda: WAIT),
+        within_run: lambda: standing._replace(run=lambda: Refused(refusal.LOOP, CALL.id)),
+        approved: lambda: standing._replace(
+            consent=lambda: Refused(refusal.APPROVAL_NEEDED, CALL.id)
+        ),
         arguments_valid: lambda: standing._replace(
             definition=replace(definition, validate=invalid)
         ),
@@ -267,6 +288,8 @@ FAILS: dict[Check, set[Refusal]] = {
     pinned: {refusal.QUARANTINED},
     askable: {refusal.NOT_ASKABLE},
     within_rate: {refusal.RATE_LIMITED},
+    within_run: {refusal.LOOP},
+    approved: {refusal.APPROVAL_NEEDED},
     arguments_valid: {refusal.INVALID_ARGUMENTS},
     within_budget: {refusal.OVER_BUDGET},
 }
@@ -300,6 +323,8 @@ def test_a_denied_call_costs_no_look_at_rates_schema_or_budget() -> None:
         NOW_US,
         wait=never,
         shortfall=never,
+        run=never,
+        consent=never,
     )
     assert first_refusal(CALL, standing) is not None
 

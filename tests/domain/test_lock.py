@@ -126,3 +126,25 @@ def test_differences_are_told_by_object() -> None:
 def test_who_approved_and_when_makes_no_difference() -> None:
     again = LockedServer("", A, {k: Locked(v.digest) for k, v in SERVER.definitions.items()})
     assert differences(Lock({"time": SERVER}), Lock({"time": again})) == []
+
+
+def test_models_and_skills_are_in_it_under_the_names_that_policy_has_for_them() -> None:
+    lock = Lock(
+        {
+            "billing": LockedServer("card", A, {"peer/quote": Locked(B), "server/": Locked(C)}),
+            "gpt": LockedServer("gpt-5-mini at x", A, {"model/gpt": Locked(B)}),
+        }
+    )
+    assert read(write(lock)) == lock
+    assert lock.permitted({"billing": A, "gpt": A}) == {
+        ("billing", Kind.PEER, "quote"): B,
+        ("billing", Kind.SERVER, ""): C,
+        ("gpt", Kind.MODEL, "gpt"): B,
+    }
+    assert [one.object for one in differences(lock, Lock())] == [
+        "model/gpt",
+        "peer/billing/quote",
+        "server/billing",
+        "server/billing/",
+        "server/gpt",
+    ]

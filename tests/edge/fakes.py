@@ -108,10 +108,17 @@ class FakePipeline:
     left: Mapping[str, int] = field(default_factory=dict)
     caller: Respondent | None = None  # of the newest call: whom its upstream may ask
 
-    async def govern(self, call: Call, relay: Relay, caller: Respondent | None = None) -> Reply:
+    async def govern(
+        self,
+        call: Call,
+        relay: Relay,
+        caller: Respondent | None = None,
+        admitted: Callable[[Call], None] = lambda _call: None,
+    ) -> Reply:
         self.governed.append(call)
         self.caller = caller
         self._check(call)
+        admitted(call)
         try:
             outcome = await self.upstream(call, relay)
         except asyncio.CancelledError as left:

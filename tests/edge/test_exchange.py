@@ -12,7 +12,8 @@ import pytest
 from gateway.domain.model import Client
 from gateway.edge.calls import Asked
 from gateway.edge.endpoint import ALL
-from gateway.edge.exchange import Exchange, Leave
+from gateway.edge.exchange import Exchange
+from gateway.edge.line import Leave
 from gateway.edge.reply import Answer
 from gateway.edge.strict import Message
 from tests.edge.fakes import Line

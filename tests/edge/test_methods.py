@@ -12,9 +12,11 @@ from gateway.domain.model import Act, Call, CallClass, Client, Kind, Principal
 from gateway.domain.refusal import Refused
 from gateway.edge.calls import Asked, Place, read_meta, to_call
 from gateway.edge.endpoint import ALL, Endpoint, Span
+from gateway.edge.head import Head
 from gateway.edge.ids import new_call_id
 from gateway.edge.methods import METHODS, Era, find_method
 from gateway.edge.strict import parse
+from gateway.edge.ties import ties_of
 from tests.edge.definitions import BASIC, catalogue
 from tests.edge.fakes import FakeSnapshot
 from tests.edge.people import ALICE, BOB, NOW_US
@@ -28,7 +30,9 @@ def _call(
     body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
     message = parse(body)
     endpoint = Endpoint(Span.SERVER, server) if server else ALL
-    asked = Asked(message, endpoint, principal, Client(), read_meta(message))
+    meta = read_meta(message)
+    ties = ties_of(Head({}), meta, principal)
+    asked = Asked(message, endpoint, principal, Client(), meta, ties=ties)
     row = find_method(method, modern=METHODS[method].era is not Era.HANDSHAKE, notifies=False)
     return to_call(asked, row, PLACE, new_call_id(NOW_US))
 

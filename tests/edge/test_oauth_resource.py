@@ -57,7 +57,9 @@ def oauth(*issuers: Issuer, fetch: Callable[[str], Awaitable[None]] = _never) ->
     policy = snapshot_of(POLICY, CONDITIONS)
     tokens = Tokens(issuers, f"{BASE}/mcp", lambda key_id: 0)
     keys = FakeIdentity()
-    return OAuth(BASE, issuers, tokens, keys, lambda call: policy.decide(call, NOW_US), fetch)
+    return OAuth(
+        BASE, issuers, lambda: tokens, keys, lambda call: policy.decide(call, NOW_US), fetch
+    )
 
 
 CORP = issuer("corp", *ROLES)

@@ -109,7 +109,7 @@ def journey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Journey]:
 
 def call_tool(journey: Journey, who: str, name: str) -> str:
     """The id of a call to a tool, made or refused."""
-    body = modern("tools/call", {"name": name, "arguments": {"x": 4711}})
+    body = modern("tools/call", {"name": name, "arguments": {"x": "of-the-island"}})
     said = headers("tools/call", name, KEYS[who])
     message = journey.client.post(f"{journey.url}/mcp", content=body, headers=said).json()
     holder = message.get("result", {}).get("_meta") or message["error"]["data"]
@@ -121,6 +121,7 @@ def test_every_answer_is_as_the_document_says(journey: Journey) -> None:
     _look_at_everything(journey)
     _change_servers_and_keys(journey)
     _change_policy_and_definitions(journey)
+    _answer_what_waits(journey)
     visited = {operation for operation, _ in journey.seen}
     promised = {
         operation["operationId"]
@@ -179,11 +180,22 @@ def _change_policy_and_definitions(journey: Journey) -> None:
     assert answer.status_code == 409
 
 
+def _answer_what_waits(journey: Journey) -> None:
+    assert journey.ask("eye", "GET", "/approvals").json()["items"] == []
+    nothing = "/approvals/A-00000000"
+    for path in (nothing, f"{nothing}/arguments"):
+        assert journey.ask("eye", "GET", path).status_code == 404
+    for verb in ("approve", "deny"):
+        path = f"{nothing}/{verb}"
+        assert journey.ask("ann", "POST", path).status_code == 428
+        assert journey.ask("ann", "POST", path, headers={"If-Match": '"0"'}).status_code == 404
+
+
 def test_a_look_at_payloads_is_an_entry_before_it_is_answered(journey: Journey) -> None:
     call_id = call_tool(journey, "bystander", "shelf_add")
     told = journey.ask("eye", "GET", f"/calls/{call_id}/payloads").json()
-    assert '{"x": 4711}' in told["entries"][0]["arguments_opened"]
-    assert "4711" not in journey.ask("eye", "GET", f"/calls/{call_id}").text
+    assert '{"x": "of-the-island"}' in told["entries"][0]["arguments_opened"]
+    assert "of-the-island" not in journey.ask("eye", "GET", f"/calls/{call_id}").text
     looks = journey.ask("eye", "GET", "/entries?q=what:audit.payload_read").json()["items"]
     assert (looks[0]["author"], looks[0]["subject"]) == ("agent:eye", f"call/{call_id}")
 

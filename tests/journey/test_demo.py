@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -30,6 +32,8 @@ def demo(folder: Path) -> subprocess.Popen[str]:
 
 def left_running(folder: Path) -> list[str]:
     """Command lines of processes that were started for *folder*."""
+    config = tomllib.loads((folder / "customhouse.toml").read_text())
+    scribe = f"agents.apps.scribe {urlsplit(config['models']['scribe']['url']).port} "
     found = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
@@ -38,7 +42,7 @@ def left_running(folder: Path) -> list[str]:
             line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:
             continue  # gone meanwhile
-        if str(folder) in line:
+        if str(folder) in line or scribe in line:
             found.append(line)
     return found
 
@@ -62,6 +66,18 @@ def told(folder: Path) -> str:
         'time_get_current_time(timezone="Europe/Vienna")  ->  allowed',
         "refused: unknown_object",
         "refused: denied",
+        "refused: invalid_scope",
+        'desk_slow_report(topic="lamps")  ->  refused: unknown_object',
+        "Level: grant. Meter: calls.",
+        "actors: report-bot",
+        "refused: approval_needed",
+        "is approved: the call passes when it is repeated",
+        'desk_send_again(order="A-17")  ->  allowed',
+        "model scribe(",
+        "refused: loop",
+        "refused: run_stopped",
+        "5 calls, 2 refused",
+        "by 2 agents; stopped",
         "refused: rate_limited",
         "refused: over_budget",
         "given up",
@@ -93,7 +109,7 @@ def test_nothing_of_a_key_is_in_the_story_or_in_the_gateways_log(told: str, fold
     lines = (folder / "keys.env").read_text().splitlines()
     keys = [line.partition("=")[2] for line in lines]
     log = (folder / "gateway.log").read_text()
-    assert len(keys) == 3
+    assert len(keys) == 4
     assert not [key for key in keys if key in told or key in log]
 
 
@@ -103,6 +119,7 @@ def test_the_commands_that_the_demo_names_at_the_end_work(told: str, folder: Pat
     for arguments in (
         ("audit", "query", "agent:dev-bot"),
         ("budget", "show"),
+        ("run", "show", "the-broken-lamp"),
         ("policy", "explain", "dev-bot", "tool/git/git_reset"),
         ("policy", "test"),
     ):

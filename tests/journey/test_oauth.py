@@ -24,6 +24,7 @@ from mcp.shared.auth import (
 from pydantic import AnyUrl
 
 from gateway.edge.oauth.resource import WELL_KNOWN
+from tests.journey.delegated import ACCESS_TOKEN, EXCHANGE
 from tests.journey.guarded import AGENT_KEY, Guarded, guarded
 from tests.journey.process import headers, modern
 
@@ -126,6 +127,41 @@ async def test_what_no_scope_would_allow_sends_nobody_for_a_token(house: Guarded
     assert len(kept.tokens) == 1
 
 
+async def test_an_agent_comes_to_the_gateway_itself_though_others_issue_tokens_too(
+    house: Guarded,
+) -> None:
+    kept = Kept()
+    auth = ClientCredentialsOAuthProvider(
+        house.resource, kept, "clerk", AGENT_KEY, issuer=house.url
+    )
+    with anyio.fail_after(20):
+        async with connected(house.resource, auth) as client:
+            result = await client.call_tool("desk_add", {"a": 2})
+            assert result.structured_content == {"result": 3}
+    # It was told to ask for a scope of the others, which says nothing here.
+    assert [token.scope for token in kept.tokens] == ["*"]
+
+
+def test_an_agent_acts_for_somebody_of_an_issuer_with_what_both_may(house: Guarded) -> None:
+    def exchanged(token: str) -> httpx2.Response:
+        form = {"grant_type": EXCHANGE, "subject_token": token, "subject_token_type": ACCESS_TOKEN}
+        secret = ("clerk", AGENT_KEY)
+        return house.client.post(house.url + "/oauth/token", data=form, auth=secret)
+
+    whole = house.corp.token(house.resource, scope="tools.read tools.write", sub="zoe", jti="zoe-1")
+    given = exchanged(whole)
+    assert given.is_success, given.text
+    token = given.json()["access_token"]
+    assert house.call(token).json()["result"]["structuredContent"] == {"result": 2}
+    refused = house.call(token, "desk_shout", text="a").json()["result"]  # the clerk may not
+    assert refused["isError"] is True
+    actor = {"act": {"sub": "a-program"}}
+    assert exchanged(house.corp.token(house.resource, **actor)).status_code == 400
+    assert house.customhouse("token", "revoke", "--jti", "corp/zoe-1")[0] == 0
+    assert house.call(token).status_code == 401
+    assert exchanged(whole).json()["error"] == "invalid_request"
+
+
 async def test_a_person_signs_in(house: Guarded) -> None:
     kept = Kept()
     with anyio.fail_after(20):
@@ -161,7 +197,8 @@ def test_the_metadata_says_the_same_of_every_name_that_could_be_one(house: Guard
         assert said.pop("resource") == house.url + path
         assert said == {
             "authorization_servers": [
-                issuer.url for issuer in (house.corp, house.partner, house.turning, house.stormy)
+                *(one.url for one in (house.corp, house.partner, house.turning, house.stormy)),
+                house.url,
             ],
             "bearer_methods_supported": ["header"],
             "resource_name": "Customhouse",

@@ -34,11 +34,20 @@ def snapshot_of(
     return compile(source_of(rules, conditions, **others), bindings)
 
 
+def parted(name: str) -> tuple[str, str, str]:
+    """Kind, server and own name of an object such as tool/git/git_log, model/gpt or admin/keys."""
+    kind, _, rest = name.partition("/")
+    if kind in ("admin", "model"):
+        return kind, rest if kind == "model" else "", rest
+    server, _, own = rest.partition("/")
+    return kind, server, own
+
+
 def defined(
     name: str, tags: Iterable[str] = (), approval: Approval = Approval.APPROVED
 ) -> Definition:
     """A definition by its object name, such as tool/git/git_log."""
-    kind, server, own = name.split("/", 2)
+    kind, server, own = parted(name)
     return Definition(server, Kind(kind), own, own, b"", "", approval, tags=frozenset(tags))
 
 
@@ -55,8 +64,7 @@ def call_of(
     if isinstance(who, str):
         subject, _, tenant = who.partition("@")
         who = Principal(tenant or "default", subject)
-    kind, _, rest = name.partition("/")
-    server, own = ("", rest) if kind == "admin" else tuple(rest.split("/", 1))
+    kind, server, own = parted(name)
     has_definition = known and kind not in ("admin", "server")
     return Call(
         id="",

@@ -111,7 +111,7 @@ def test_a_case_that_fails_says_what_was_answered_and_by_which_rule(text: str, s
             HEAD + 'role = "r"\nagent = "b"\nobject = "tool/s/t"\nexpect = "deny"',
             "either `agent` or `role`",
         ),
-        (HEAD + 'role = "r"\nobject = "tool/s/t"\nexpect = "no"', "'allow' or 'deny'"),
+        (HEAD + 'role = "r"\nobject = "tool/s/t"\nexpect = "no"', "'allow', 'deny' or 'needs'"),
         (HEAD + 'role = "r"\nobject = "tools/s/t"\nexpect = "deny"', "begins with one of"),
         (HEAD + 'role = "r"\nobject = "tool/t"\nexpect = "deny"', "kind/server/name"),
         (HEAD + 'role = "r"\nobject = "tool/s/t"\nact = "go"\nexpect = "deny"', "`act` is one of"),

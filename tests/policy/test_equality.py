@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from itertools import combinations
 
 import pytest
 from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import NoSuchExample
 
-from gateway.domain.model import Call, Decision, Principal
+from gateway.domain.model import Call, Decision, Principal, Verdict
 from gateway.policy import lint
 from gateway.policy.conditions import Condition, Conditions, Facts
 from gateway.policy.files import PolicySource
@@ -43,8 +44,11 @@ hours_utc = "11:00-13:00"
 """
 NAMES = ["small", "not_x", "present", "all_src", "risky", "direct", "noon"]
 AGENTS, ROLES, TENANTS = ["a1", "a2"], ["r1", "r2", "r3"], ["t1", "t2"]
+APPROVALS = ["approval:x", "approval:y"]
 OBJECTS = ["tool/s/a", "tool/s/ab", "tool/s/b", "tool/x/a", "resource/s/u://a/b", "admin/metrics"]
+OBJECTS += ["model/m", "model/mm", "peer/p/a", "peer/p/b"]
 PATTERNS = [*OBJECTS, "*", "tool/*", "tool/s/*", "tool/s/a*", "resource/s/u://*", "admin/*"]
+PATTERNS += ["model/*", "model/m*", "peer/*", "peer/p/*"]
 ACTS = ["call", "read", "list"]
 CONTEXTS = 3
 
@@ -75,14 +79,20 @@ def _column(*values: str) -> st.SearchStrategy[str]:
 _joined = st.one_of(
     st.just("-"), st.lists(_column(*NAMES), min_size=1, max_size=3, unique=True).map("+".join)
 )
+_approved = st.lists(
+    _column(*NAMES[:2], *APPROVALS, *APPROVALS), min_size=1, max_size=3, unique=True
+).map("+".join)
+_guarded = st.one_of(
+    st.tuples(_joined, _column("allow", "allow", "deny")),
+    st.tuples(_approved, st.just("allow")),
+)
 _rule = st.tuples(
     _column(*AGENTS, *ROLES, ANY),
     _column(*TENANTS, ANY),
     _column(*PATTERNS),
     _column(*ACTS, ANY),
-    _joined,
-    _column("allow", "allow", "deny"),
-)
+    _guarded,
+).map(lambda cells: (*cells[:4], *cells[4]))
 _link = st.tuples(_column(*AGENTS, *ROLES), _column(*ROLES), _column(*TENANTS)).map(
     lambda cells: "g, " + ", ".join(cells)
 )
@@ -98,7 +108,7 @@ _context = st.tuples(
     _arguments,
     st.sampled_from([(), ("risky",), ("other", "risky")]),
     st.booleans(),
-    st.sampled_from([(), ("boss",)]),
+    st.sampled_from([(), (), ("boss",), ("a2",)]),
     st.sampled_from([NOON_US, NOON_US + 3_600_000_000]),
 )
 
@@ -117,7 +127,7 @@ def worlds(draw: st.DrawFn, contexts: int = CONTEXTS) -> World:
 
 
 @st.composite
-def _near(draw: st.DrawFn, rules: list[tuple[str, ...]]) -> tuple[str, str, str, str]:
+def _near(draw: st.DrawFn, rules: Sequence[tuple[str, ...]]) -> tuple[str, str, str, str]:
     """Subject, tenant, object and act, most often those of one of the rules."""
     subject, tenant, pattern, act, _, _ = draw(st.sampled_from(rules))
     stray = draw(st.integers(0, 9))
@@ -149,11 +159,17 @@ def disagrees(world: World, make: Maker = Snapshot) -> bool:
     honest = Snapshot("v", reading.parsed.rules, reading.parsed.links, reading.conditions)
     tested = make("v", reading.parsed.rules, reading.parsed.links, reading.conditions)
     oracle = Oracle.whole(world.source, honest)
+    every = [frozenset(roles) for n in range(3) for roles in combinations(("x", "y"), n)]
     for request in world.requests:
         decision = tested.judge(request.call, request.now_us)
         expected = oracle.decide(request.call, request.now_us)
         if (decision.verdict, decision.rule) != expected:
             return True
+        enough = [frozenset(roles) for roles in decision.approvals]
+        for approved in every if decision.verdict is Verdict.NEEDS else ():
+            by_casbin, _ = oracle.decide_with(request.call, request.now_us, approved)
+            if (by_casbin is Verdict.ALLOW) is not any(roles <= approved for roles in enough):
+                return True
     return False
 
 
@@ -209,6 +225,23 @@ class Memoising(Snapshot):
         return kept[key]
 
 
+class Hasty(Snapshot):
+    """Wrong: takes a rule that waits for an approval for one that allows."""
+
+    def judge(self, call: Call, now_us: int) -> Decision:
+        decision = super().judge(call, now_us)
+        waits = decision.verdict is Verdict.NEEDS
+        return replace(decision, verdict=Verdict.ALLOW) if waits else decision
+
+
+class OneIsEnough(Snapshot):
+    """Wrong: where several roles have to approve, asks for one of them."""
+
+    def judge(self, call: Call, now_us: int) -> Decision:
+        decision = super().judge(call, now_us)
+        return replace(decision, approvals=tuple(roles[:1] for roles in decision.approvals))
+
+
 class WithoutGuardRails(Snapshot):
     """Wrong: forgets rules of the tenant `*`."""
 
@@ -252,7 +285,7 @@ def _shrugging(
 
 @pytest.mark.parametrize(
     "mutant",
-    [Memoising, WithoutGuardRails, WithoutInheritance, FirstAllow, _shrugging],
+    [Memoising, Hasty, OneIsEnough, WithoutGuardRails, WithoutInheritance, FirstAllow, _shrugging],
     ids=lambda mutant: mutant.__name__,
 )
 def test_a_snapshot_with_a_known_fault_is_caught(mutant: Maker) -> None:

@@ -21,6 +21,7 @@ DEMO = [
     ("report-bot", "analyst", "default"),
     ("dev-bot", "developer", "default"),
     ("ops-bot", "operator", "default"),
+    ("ada", "approver", "default"),
 ]
 
 

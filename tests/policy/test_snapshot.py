@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.domain.model import Approval, Decision, Principal, Verdict
+from gateway.domain.model import Approval, Decision, Kind, Principal, Verdict, object_name
 from gateway.policy import snapshot as snapshots
+from gateway.policy.decide import object_of
 from gateway.policy.files import PolicySource
 from gateway.policy.snapshot import Policies, Snapshot, builtin_deny_all
 from tests.policy.made import NOON_US, call_of, defined, snapshot_of
@@ -263,9 +264,9 @@ def test_lists_hold_what_may_be_called_or_is_only_conditionally_denied(policy: S
     plain = Principal("default", "bot")
     seen = [d.object for d in policy.visible(plain, definitions)]
     assert seen == [names[i] for i in (0, 2, 4, 5, 6, 7, 9, 11)]
-    scoped = replace(plain, scopes=frozenset({"tools:call"}), actors=("boss",))
+    scoped = replace(plain, scopes=frozenset({"tools:call"}), actors=("twin",))
     seen = [d.object for d in policy.visible(scoped, definitions)]
-    assert seen == [names[i] for i in (0, 2, 3, 5, 6, 7, 9, 11)]
+    assert seen == [names[i] for i in (0, 2, 5, 6, 7, 9, 11)]  # twin has no scope of its own
 
 
 def test_what_is_listed_could_be_called_in_some_context(policy: Snapshot) -> None:
@@ -364,3 +365,9 @@ def test_the_policy_in_force_asks_the_clock_for_each_decision() -> None:
 def test_an_empty_source_is_no_policy_but_has_a_version() -> None:
     assert builtin_deny_all().version == builtin_deny_all().version
     assert PolicySource({}).rule_files() == ()
+
+
+@pytest.mark.parametrize("kind", [kind for kind in Kind if kind is not Kind.ADMIN])
+def test_rules_name_an_object_as_entries_do(kind: Kind) -> None:
+    call = call_of("bot", f"{kind}/m" if kind is Kind.MODEL else f"{kind}/s/a")
+    assert object_of(call) == object_name(kind, call.server, call.name) == call.object

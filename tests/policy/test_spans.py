@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from gateway.domain.model import Act, Call, CallClass, Kind, Principal
@@ -59,3 +61,11 @@ def test_the_tenants_own_role_still_gives_the_right_in_the_tenant() -> None:
     snapshot = policy(EVERYWHERE, "g, ann, auditor, acme\n")
     assert snapshot.decide(asks("ann"), 0).verdict == "allow"
     assert snapshot.decide(asks("ann", act=Act.ADMIN), 0).verdict == "deny"
+
+
+def test_whoever_acts_for_others_spans_what_each_of_them_spans() -> None:
+    snapshot = policy(EVERYWHERE, bindings=(("ann", "auditor", "acme"), ("eve", "auditor", "acme")))
+    alone = asks("ann")
+    for actors, spans in ((("eve",), True), (("bob",), False), (("eve", "bob"), False)):
+        call = replace(alone, principal=replace(alone.principal, actors=actors))
+        assert snapshot.spans_tenants(call, 0) is spans

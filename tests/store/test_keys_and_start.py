@@ -50,7 +50,7 @@ async def test_the_database_itself_refuses_to_rewrite_the_log(
 ) -> None:
     world = World(tmp_path / "customhouse.db")
     async with world.open():
-        await world.ledger.admit(world.call(), world.allow())
+        await world.ledger.hold(world.call(), world.allow())
     connection = engine.open_writer(world.path)
     with pytest.raises(sqlite3.IntegrityError):
         connection.execute(statement)
@@ -60,7 +60,7 @@ async def test_the_database_itself_refuses_to_rewrite_the_log(
 async def test_arguments_are_sealed_and_open_only_with_the_key(tmp_path: Path) -> None:
     world = World(tmp_path / "customhouse.db")
     async with world.open():
-        permit = await world.ledger.admit(world.call(), world.allow())
+        permit = await world.ledger.hold(world.call(), world.allow())
         await world.ledger.settle(permit, RESULT)
     assert b'{"a":1}' not in world.path.read_bytes()
     with engine.reading(world.path) as connection:
@@ -73,9 +73,9 @@ async def test_a_log_shorter_than_the_published_one_is_not_taken_up(tmp_path: Pa
     keys_dir = tmp_path / "keys"
     keys_dir.mkdir(mode=0o700)
     async with world.open():
-        await world.ledger.admit(world.call(), world.allow())
+        await world.ledger.hold(world.call(), world.allow())
         before = world.path.read_bytes(), _wal(world).read_bytes()
-        await world.ledger.admit(world.call(), world.allow())
+        await world.ledger.hold(world.call(), world.allow())
         with engine.reading(world.path) as connection:
             note, frontier = connection.execute("SELECT note, frontier FROM head").fetchone()
         recovery.remember(keys_dir, note, frontier)

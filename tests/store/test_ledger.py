@@ -26,7 +26,7 @@ def world(tmp_path: Path) -> World:
 
 async def test_the_intent_is_on_disk_when_admit_returns(world: World) -> None:
     async with world.open():
-        permit = await world.ledger.admit(world.call(), world.allow())
+        permit = await world.ledger.hold(world.call(), world.allow())
 
         [_, intent] = world.stored()
         assert isinstance(intent, entries.Intent)
@@ -37,7 +37,7 @@ async def test_the_intent_is_on_disk_when_admit_returns(world: World) -> None:
 
 async def test_the_outcome_is_on_disk_when_settle_returns(world: World) -> None:
     async with world.open():
-        permit = await world.ledger.admit(world.call("pay"), world.allow())
+        permit = await world.ledger.hold(world.call("pay"), world.allow())
         settlement = await world.ledger.settle(permit, RESULT)
 
         outcome = world.stored()[-1]
@@ -53,7 +53,7 @@ async def test_a_decision_of_an_older_policy_is_made_again(world: World) -> None
         old = world.allow()
         world.policy_version = "p2"
         with pytest.raises(StaleDecision):
-            await world.ledger.admit(world.call(), old)
+            await world.ledger.hold(world.call(), old)
         assert len(world.stored()) == 1
 
 
@@ -63,14 +63,14 @@ async def test_a_definition_that_changed_since_it_was_decided_on_is_decided_agai
     async with world.open():
         before = world.call(definition=tool("add", digest="e" * 64))
         with pytest.raises(StaleDecision):
-            await world.ledger.admit(before, world.allow())
+            await world.ledger.hold(before, world.allow())
 
 
 async def test_a_quarantined_definition_reads_like_an_unknown_one(world: World) -> None:
     world.definitions = (tool("add", approval=Approval.QUARANTINED),)
     async with world.open():
         with pytest.raises(Refused) as refused:
-            await world.ledger.admit(world.call(), world.allow())
+            await world.ledger.hold(world.call(), world.allow())
         assert refused.value.refusal is no.QUARANTINED
         assert refused.value.shown is no.UNKNOWN_OBJECT
 
@@ -81,7 +81,7 @@ async def test_two_hundred_concurrent_calls_on_a_budget_for_one_hundred(world: W
 
         async def one() -> str:
             try:
-                permit = await world.ledger.admit(world.call(), world.allow())
+                permit = await world.ledger.hold(world.call(), world.allow())
             except Refused as refused:
                 return refused.refusal.id
             await world.ledger.settle(permit, RESULT)
@@ -97,13 +97,13 @@ async def test_a_rate_is_taken_by_admission_and_says_when_there_is_room_again(wo
     world.limits = (None, None, Limits(rate=Rate.parse("2/min")), None)
     async with world.open():
         for _ in range(2):
-            await world.ledger.admit(world.call(), world.allow())
+            await world.ledger.hold(world.call(), world.allow())
         with pytest.raises(Refused) as refused:
-            await world.ledger.admit(world.call(), world.allow())
+            await world.ledger.hold(world.call(), world.allow())
         assert refused.value.detail["retry_after_ms"] == 30_000
 
         world.clock.advance(30)
-        await world.ledger.admit(world.call(), world.allow())
+        await world.ledger.hold(world.call(), world.allow())
 
 
 async def test_rates_and_balances_survive_a_restart(world: World) -> None:
@@ -115,30 +115,30 @@ async def test_rates_and_balances_survive_a_restart(world: World) -> None:
     )
     async with world.open():
         for _ in range(2):
-            permit = await world.ledger.admit(world.call(), world.allow())
+            permit = await world.ledger.hold(world.call(), world.allow())
             await world.ledger.settle(permit, RESULT)
     async with world.open():
         with pytest.raises(Refused) as too_soon:
-            await world.ledger.admit(world.call(), world.allow())
+            await world.ledger.hold(world.call(), world.allow())
         world.clock.advance(60)
-        await world.ledger.admit(world.call(), world.allow())
+        await world.ledger.hold(world.call(), world.allow())
         with pytest.raises(Refused) as spent:
-            await world.ledger.admit(world.call(), world.allow())
+            await world.ledger.hold(world.call(), world.allow())
     assert too_soon.value.refusal is no.RATE_LIMITED
     assert spent.value.refusal is no.OVER_BUDGET
 
 
 async def test_a_clock_more_than_five_seconds_behind_admits_nothing(world: World) -> None:
     async with world.open():
-        await world.ledger.admit(world.call(), world.allow())
+        await world.ledger.hold(world.call(), world.allow())
         world.clock.advance(-6)
         with pytest.raises(Refused) as refused:
-            await world.ledger.admit(world.call(), world.allow())
+            await world.ledger.hold(world.call(), world.allow())
         assert refused.value.refusal is no.CLOCK_BEHIND
 
         world.clock.advance(2)
         at_us = world.ledger.log.last_us
-        await world.ledger.admit(world.call(), world.allow())
+        await world.ledger.hold(world.call(), world.allow())
         assert world.ledger.log.last_us >= at_us
 
 
@@ -158,7 +158,7 @@ async def test_what_reached_the_upstream_is_charged_and_nothing_else(
     world: World, outcome: Outcome, calls: int
 ) -> None:
     async with world.open():
-        permit = await world.ledger.admit(world.call("pay"), world.allow())
+        permit = await world.ledger.hold(world.call("pay"), world.allow())
         settlement = await world.ledger.settle(permit, outcome)
     assert settlement.charged.calls == calls
     assert bool(settlement.charged.cost) is bool(calls)
@@ -169,8 +169,8 @@ async def test_what_is_passed_on_beside_the_arguments_is_metered_and_committed_t
 ) -> None:
     meta = {"com.example/notes": b'"' + b"x" * 4000 + b'"'}
     async with world.open():
-        plain = await world.ledger.admit(world.call(), world.allow())
-        laden = await world.ledger.admit(world.call(meta=meta), world.allow())
+        plain = await world.ledger.hold(world.call(), world.allow())
+        laden = await world.ledger.hold(world.call(meta=meta), world.allow())
     assert laden.argument_tokens - plain.argument_tokens > 1000
     assert b"x" * 4000 in named(laden.call)
 
@@ -180,7 +180,7 @@ async def test_a_refused_call_does_not_fill_the_disk(world: World) -> None:
     async with world.open():
         big = world.call(params={"arguments": b'{"a":"' + b"x" * 60_000 + b'"}'})
         with pytest.raises(Refused):
-            await world.ledger.admit(big, denied)
+            await world.ledger.hold(big, denied)
     with engine.reading(world.path) as connection:
         assert connection.execute("SELECT count(*) FROM payloads").fetchone() == (0,)
 
@@ -205,7 +205,7 @@ async def test_refusals_beyond_600_a_minute_fold_into_one_entry(world: World) ->
     async with world.open():
         for _ in range(620):
             with pytest.raises(Refused):
-                await world.ledger.admit(world.call(), denied)
+                await world.ledger.hold(world.call(), denied)
         world.ledger.refusals.flush(world.ledger.log.stamp())
         await world.ledger.log.carry_out(())
         stored = world.stored()
@@ -220,10 +220,10 @@ async def test_the_counters_entry_states_what_a_fold_from_the_beginning_gives(
 ) -> None:
     async with world.open():
         for _ in range(5):
-            permit = await world.ledger.admit(world.call("pay"), world.allow())
+            permit = await world.ledger.hold(world.call("pay"), world.allow())
             await world.ledger.settle(permit, RESULT)
         await world.ledger.state_entry()
-        permit = await world.ledger.admit(world.call(), world.allow())
+        permit = await world.ledger.hold(world.call(), world.allow())
         at_us = world.ledger.log.last_us
         live = world.ledger.counters.purses.canonical(at_us)
     tail = world.build()
@@ -237,12 +237,12 @@ async def test_a_subscription_is_held_to_its_rate_and_to_no_budget(world: World)
     async with world.open():
         for _ in range(2):
             call = world.call(act=Act.SUBSCRIBE, params={"uri": b'"' + b"x" * 100 + b'"'})
-            permit = await world.ledger.admit(call, world.allow())
+            permit = await world.ledger.hold(call, world.allow())
             outcome = Outcome(Status.CANCELLED, received_bytes=1_000_000, count=7)
             settlement = await world.ledger.settle(permit, outcome)
             assert (permit.held, settlement.charged) == (Amounts(), Amounts())
         with pytest.raises(Refused) as refused:
-            await world.ledger.admit(world.call(act=Act.SUBSCRIBE), world.allow())
+            await world.ledger.hold(world.call(act=Act.SUBSCRIBE), world.allow())
     assert refused.value.refusal is no.RATE_LIMITED
     outcomes = [entry for entry in world.stored() if isinstance(entry, entries.Outcome)]
     assert [entry.count for entry in outcomes] == [7, 7]

@@ -17,7 +17,7 @@ from gateway.domain.rate import Rate
 from gateway.domain.refusal import Refused
 from gateway.jobs import recover
 from gateway.jobs.recover import settle_in_flight
-from gateway.store import ledger
+from gateway.store import conclusion
 from gateway.store.ledger import LogUnavailable
 from gateway.store.writer import WriteFailed
 from tests.store.world import ANN, RESULT, World
@@ -34,7 +34,7 @@ async def test_a_denied_call_leaves_a_refusal_and_no_intent(world: World) -> Non
     denied = Decision(Verdict.DENY, "p1", rule=7)
     async with world.open():
         with pytest.raises(Refused) as refused:
-            await world.ledger.admit(world.call(), denied)
+            await world.ledger.hold(world.call(), denied)
 
         assert refused.value.refusal is no.FORBIDDEN
         [_, entry] = world.stored()
@@ -44,7 +44,7 @@ async def test_a_denied_call_leaves_a_refusal_and_no_intent(world: World) -> Non
 
 async def test_an_orphan_is_closed_as_unknown_and_charged_in_full(world: World) -> None:
     async with world.open():
-        permit = await world.ledger.admit(world.call(), world.allow())
+        permit = await world.ledger.hold(world.call(), world.allow())
     async with world.open():
         assert world.orphans == 1
         closed = world.stored()[-2]
@@ -56,7 +56,7 @@ async def test_an_orphan_is_closed_as_unknown_and_charged_in_full(world: World) 
 
 async def test_a_caller_that_leaves_before_commit_a_owes_nothing(world: World) -> None:
     async with world.open():
-        task = asyncio.create_task(world.ledger.admit(world.call(), world.allow()))
+        task = asyncio.create_task(world.ledger.hold(world.call(), world.allow()))
         await asyncio.sleep(0)  # the intent is queued now
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -71,16 +71,16 @@ async def test_a_caller_that_leaves_before_commit_a_owes_nothing(world: World) -
 
 async def test_when_a_commit_fails_its_callers_get_503_and_the_log_comes_back(world: World) -> None:
     async with world.open():
-        in_flight = await world.ledger.admit(world.call(), world.allow())
+        in_flight = await world.ledger.hold(world.call(), world.allow())
         rescued = world.break_next_commit()
         with pytest.raises(Refused) as refused:
-            await world.ledger.admit(world.call(), world.allow())
+            await world.ledger.hold(world.call(), world.allow())
         assert refused.value.refusal is no.LOG_UNAVAILABLE
         with anyio.fail_after(5):
             await rescued.wait()
 
         await world.ledger.settle(in_flight, RESULT)
-        await world.ledger.admit(world.call(), world.allow())
+        await world.ledger.hold(world.call(), world.allow())
         kinds = [type(entry).__name__ for entry in world.stored()]
         assert kinds == ["Open", "Intent", "Recovery", "Outcome", "Intent"]
 
@@ -89,7 +89,7 @@ async def test_while_the_log_is_closed_nothing_is_admitted(world: World) -> None
     async with world.open():
         world.rescuer.close()
         with pytest.raises(Refused) as refused:
-            await world.ledger.admit(world.call(), world.allow())
+            await world.ledger.hold(world.call(), world.allow())
         assert refused.value.refusal is no.LOG_UNAVAILABLE
 
 
@@ -97,7 +97,7 @@ async def test_a_settle_whose_commit_fails_is_tried_once_more_on_the_reopened_lo
     world: World,
 ) -> None:
     async with world.open():
-        permit = await world.ledger.admit(world.call(), world.allow())
+        permit = await world.ledger.hold(world.call(), world.allow())
         world.break_next_commit()
         with anyio.fail_after(5):
             settlement = await world.ledger.settle(permit, RESULT)
@@ -114,7 +114,7 @@ async def test_an_intent_that_reached_the_disk_although_its_caller_got_503_is_no
     async with world.open():
         rescued = world.break_next_commit(after_the_disk_has_it=True)
         with pytest.raises(Refused):
-            await world.ledger.admit(world.call(), world.allow())
+            await world.ledger.hold(world.call(), world.allow())
         with anyio.fail_after(5):
             await rescued.wait()
         outcome = world.stored()[-1]
@@ -124,7 +124,7 @@ async def test_an_intent_that_reached_the_disk_although_its_caller_got_503_is_no
 
 async def test_an_outcome_that_reached_the_disk_is_not_written_twice(world: World) -> None:
     async with world.open():
-        permit = await world.ledger.admit(world.call(), world.allow())
+        permit = await world.ledger.hold(world.call(), world.allow())
         world.break_next_commit(after_the_disk_has_it=True)
         with anyio.fail_after(5):
             await world.ledger.settle(permit, RESULT)
@@ -136,7 +136,7 @@ async def test_a_caller_that_leaves_while_its_outcome_is_written_leaves_nothing_
     world: World,
 ) -> None:
     async with world.open():
-        permit = await world.ledger.admit(world.call(), world.allow())
+        permit = await world.ledger.hold(world.call(), world.allow())
         settling = asyncio.create_task(world.ledger.settle(permit, RESULT))
         await asyncio.sleep(0)  # the outcome is queued now
         settling.cancel()
@@ -153,8 +153,8 @@ async def test_a_caller_that_leaves_while_its_outcome_is_written_leaves_nothing_
 
 async def test_a_drain_closes_what_is_open_and_nothing_that_is_being_settled(world: World) -> None:
     async with world.open():
-        open_still = await world.ledger.admit(world.call(), world.allow())
-        permit = await world.ledger.admit(world.call(), world.allow())
+        open_still = await world.ledger.hold(world.call(), world.allow())
+        permit = await world.ledger.hold(world.call(), world.allow())
         settling = asyncio.create_task(world.ledger.settle(permit, RESULT))
         await asyncio.sleep(0)
         assert await settle_in_flight(world.ledger) == 1
@@ -174,7 +174,7 @@ async def test_an_outcome_lost_with_its_commit_after_its_caller_left_is_charged_
     world: World,
 ) -> None:
     async with world.open():
-        permit = await world.ledger.admit(world.call(), world.allow())
+        permit = await world.ledger.hold(world.call(), world.allow())
         rescued = world.break_next_commit()
         settling = asyncio.create_task(world.ledger.settle(permit, RESULT))
         await asyncio.sleep(0)
@@ -208,12 +208,12 @@ async def test_between_two_tries_to_reopen_the_log_nothing_is_put(
         waiting = SimpleNamespace(**{**vars(asyncio), "gather": gather})
         monkeypatch.setattr(recover, "asyncio", waiting)
         with pytest.raises(Refused):
-            await world.ledger.admit(world.call(), world.allow())
+            await world.ledger.hold(world.call(), world.allow())
         while not rescued.is_set():
             with suppress(Refused):  # callers keep coming
                 await world.ledger.refuse(Refused(no.BAD_HOST, "x"), ANN, "127.0.0.1", "")
             await asyncio.sleep(0)
-        await world.ledger.admit(world.call(), world.allow())
+        await world.ledger.hold(world.call(), world.allow())
         assert closed == [False, False, False]
         assert [entry.i for entry in world.stored()] == list(range(len(world.stored())))
 
@@ -222,9 +222,9 @@ async def test_between_two_tries_to_reopen_the_log_nothing_is_put(
 async def test_a_settle_given_up_during_recovery_is_closed_by_it_and_charged_in_full(
     world: World, monkeypatch: pytest.MonkeyPatch, leaves: bool
 ) -> None:
-    monkeypatch.setattr(ledger, "RECOVERY_WAIT_S", 60.0 if leaves else 0.01)
+    monkeypatch.setattr(conclusion, "RECOVERY_WAIT_S", 60.0 if leaves else 0.01)
     async with world.open():
-        permit = await world.ledger.admit(world.call(), world.allow())
+        permit = await world.ledger.hold(world.call(), world.allow())
         mended = world.break_next_commit()
         closed = asyncio.Event()
 
@@ -255,7 +255,7 @@ async def test_a_settle_given_up_just_after_recovery_is_closed_at_once(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with world.open():
-        permit = await world.ledger.admit(world.call(), world.allow())
+        permit = await world.ledger.hold(world.call(), world.allow())
         rescued = world.break_next_commit()
 
         def open_and_leave(recovery: recover.Recovery) -> None:
@@ -281,17 +281,17 @@ async def test_after_a_failed_commit_a_rate_counts_each_call_once(world: World) 
     world.limits = (None, None, Limits(rate=Rate(4, 60_000_000)), None)
     async with world.open():
         for _ in range(2):
-            await world.ledger.admit(world.call(), world.allow())
+            await world.ledger.hold(world.call(), world.allow())
         rescued = world.break_next_commit()
         with pytest.raises(Refused) as refused:
-            await world.ledger.admit(world.call(), world.allow())
+            await world.ledger.hold(world.call(), world.allow())
         assert refused.value.refusal is no.LOG_UNAVAILABLE
         with anyio.fail_after(5):
             await rescued.wait()
         for _ in range(2):
-            await world.ledger.admit(world.call(), world.allow())
+            await world.ledger.hold(world.call(), world.allow())
         with pytest.raises(Refused) as refused:
-            await world.ledger.admit(world.call(), world.allow())
+            await world.ledger.hold(world.call(), world.allow())
         assert refused.value.refusal is no.RATE_LIMITED
 
 
@@ -303,12 +303,12 @@ async def test_whatever_breaks_the_writer_its_callers_hear_of_it(world: World) -
             await world.ledger.log.carry_out(too_large)
         with anyio.fail_after(5):
             await rescued.wait()
-        await world.ledger.admit(world.call(), world.allow())
+        await world.ledger.hold(world.call(), world.allow())
 
 
 async def test_a_permit_is_settled_once(world: World) -> None:
     async with world.open():
-        permit = await world.ledger.admit(world.call(), world.allow())
+        permit = await world.ledger.hold(world.call(), world.allow())
         await world.ledger.settle(permit, RESULT)
         with pytest.raises(LogUnavailable):
             await world.ledger.settle(permit, RESULT)

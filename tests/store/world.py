@@ -29,17 +29,21 @@ from gateway.domain.model import (
     Status,
     Verdict,
 )
+from gateway.domain.run import RunLimits
 from gateway.jobs.recover import Recovery, opened
 from gateway.store import engine
 from gateway.store.counters import Counters
+from gateway.store.keys import PAYLOAD_KEY
 from gateway.store.ledger import Ledger
 from gateway.store.log import Log
 from gateway.store.pseudonyms import Pseudonyms, stored_pseudonyms
 from gateway.store.recovery import Tail, read_tail
 from gateway.store.refusals import Refusals
+from gateway.store.replays import Replays
 from gateway.store.writer import WriteFailed, Writer
 
 LOG_ID = "ab" * 16
+PAYLOADS = b"\x01" * 32
 SIGNING = Ed25519PrivateKey.from_private_bytes(b"\x07" * 32)
 NOON_US = 1_795_348_800_000_000  # 2026-11-22 12:00 UTC
 RESULT = Outcome(Status.OK, result=b'{"content":[]}', received_bytes=14)
@@ -80,6 +84,7 @@ class World:
     limits: FourLimits = (None, None, None, None)
     definitions: tuple[Definition, ...] = (tool("add"), tool("pay", price_micros=500))
     policy_version: str = "p1"
+    run_limits: RunLimits = field(default_factory=RunLimits)
     vkey: Vkey = field(init=False)
     writer: Writer = field(init=False)
     ledger: Ledger = field(init=False)
@@ -120,7 +125,7 @@ class World:
             pseudonyms.resume(stored_pseudonyms(connection))
         signer = Signer(SIGNING, f"customhouse/{LOG_ID}")
         self.vkey = signer.vkey
-        self.writer = Writer(self.path, signer, b"\x01" * 32)
+        self.writer = Writer(self.path, signer, PAYLOADS)
         log = Log(self.writer, pseudonyms, self.clock)
         catalogue = Catalogue(1, self.definitions, {"desk": ServerView()})
         self.ledger = Ledger(
@@ -131,6 +136,8 @@ class World:
             limits_of=lambda _principal, _server: self.limits,
             catalogue=lambda: catalogue,
             policy_version=lambda: self.policy_version,
+            runs=self.run_limits,
+            replays=Replays(self.path, self._keys_dir()),
         )
         self.rescuer = Recovery(self.path, self.writer, self.ledger, self._limits_of_accounts)
         return tail
@@ -156,8 +163,14 @@ class World:
         self.writer._connection = cast(sqlite3.Connection, faulty)
         return rescued
 
-    def _limits_of_accounts(self, _accounts: Sequence[str]) -> FourLimits:
-        return self.limits
+    def _keys_dir(self) -> Path:
+        folder = self.path.parent / "keys"
+        folder.mkdir(exist_ok=True)
+        (folder / PAYLOAD_KEY).write_bytes(PAYLOADS)
+        return folder
+
+    def _limits_of_accounts(self, accounts: Sequence[str]) -> tuple[Limits | None, ...]:
+        return (*self.limits, *(None for _ in accounts[4:]))
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[World]:

@@ -1,12 +1,15 @@
 """What a server lists: whole or not at all, one broken entry at a time, bounded in every direction."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import anyio
 import pytest
 
-from gateway.domain.model import Kind
+from gateway.domain.definition import Listed
+from gateway.domain.model import Kind, Outcome, Status
+from gateway.upstream.listing import Introduction, list_all
 from gateway.upstream.message import UpstreamFailed
 from tests.fakes import Asked, Behaviour, FakeUpstream, border, eventually, http_response, http_spec
 
@@ -314,3 +317,39 @@ async def test_a_subscription_takes_no_connection_from_the_calls() -> None:
         await eventually(lambda: told == ["fake"])
         health = house.upstreams.health()["fake"].connector
         assert (health["connections"], health["listening"]) == (1, 1)
+
+
+@pytest.mark.parametrize("says", [True, False])
+async def test_a_server_that_calls_itself_a_model_or_a_peer_is_not_asked_as_one(says: bool) -> None:
+    lists: dict[str, Any] = {
+        "tools/list": {"tools": [{"name": "a"}]},
+        "models/list": {"models": [{"name": "gpt"}]},
+        "peers/list": {"skills": [{"name": "quote"}]},
+    }
+    capabilities = {**ALL, "models": {}, "skills": {}} if says else {}
+    fake = FakeUpstream(server_with(lists, capabilities), introduces=True)
+    async with fake as server, border(http_spec(server.url)) as house:
+        listing = await house.upstreams.list_definitions("fake")
+    assert [entry.kind for entry in listing.definitions] == [Kind.TOOL] * says
+    assert not {"models/list", "peers/list"} & {asked.body["method"] for asked in server.asked}
+
+
+@pytest.mark.parametrize(
+    ("capability", "method", "member", "kind"),
+    [
+        ("models", "models/list", "models", Kind.MODEL),
+        ("skills", "peers/list", "skills", Kind.PEER),
+    ],
+)
+async def test_a_connector_of_ours_lists_models_or_skills_and_nothing_else(
+    capability: str, method: str, member: str, kind: Kind
+) -> None:
+    asked: list[str] = []
+
+    async def ask(method: str, params: Mapping[str, bytes]) -> Outcome:
+        asked.append(method)
+        return Outcome(Status.OK, json.dumps({member: [{"name": "x"}]}).encode())
+
+    listing = await list_all(Introduction("2026-07-28", frozenset({capability})), ask)
+    assert asked == [method]
+    assert listing.definitions == (Listed(kind, "x", b'{"name": "x"}'),)

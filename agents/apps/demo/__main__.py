@@ -11,9 +11,10 @@ from pathlib import Path
 import anyio
 
 from agents.apps.demo import proof, scenes
-from agents.apps.demo.command import serving
+from agents.apps.demo.command import provided, serving
 from agents.apps.demo.stage import NotOurs, Stage, make
 from agents.apps.demo.story import BrokenPromise, Story
+from agents.apps.demo.together import RUN
 from agents.client import BorderError
 
 ALL_S = 60.0
@@ -67,8 +68,8 @@ async def _told(folder: Path) -> int:
 
 async def _demo(folder: Path) -> None:
     stage, story = make(folder), Story()
-    story.scene("A gateway, with three servers behind it and three agents in front")
-    async with serving(stage) as gateway:
+    story.scene("A gateway: three servers and a model behind it, three agents in front")
+    async with provided(stage), serving(stage) as gateway:
         story.say(f"customhouse serve --config {_short(stage.config)}   ({stage.url}/mcp)")
         played = await scenes.play(stage, story)
         await proof.stops(gateway, story)
@@ -85,8 +86,11 @@ def _what_next(stage: Stage, story: Story) -> None:
     for line in (
         f"export CUSTOMHOUSE_CONFIG={folder}/customhouse.toml && . {folder}/keys.env",
         f"{program} serve                          the same border again, at {stage.url}/mcp",
+        f"{_short(Path(sys.executable))} -m agents.apps.scribe {stage.scribe_port}     "
+        "its model, in another terminal",
         f"{program} audit query agent:dev-bot      what dev-bot did",
         f"{program} budget show                    what is left of which budget",
+        f"{program} run show {RUN}       the bill of that run",
         f"{program} policy explain dev-bot tool/git/git_reset",
         f"edit {folder}/policies/policy.csv, then: {program} policy test",
     ):

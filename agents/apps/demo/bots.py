@@ -29,31 +29,42 @@ class Bot:
         return frozenset(tool.name for tool in await self.border.tools(deadline_s=CALL_S))
 
     async def gets(
-        self, tool: str, arguments: Mapping[str, Any], tell: Callable[[Result], str]
+        self,
+        tool: str,
+        arguments: Mapping[str, Any],
+        tell: Callable[[Result], str],
+        run: str = "",
     ) -> Result:
         """A call that the border lets pass. Raises: BrokenPromise: it did not."""
         try:
-            result = await self.asks(tool, arguments)
+            result = await self.asks(tool, arguments, run)
         except BorderError as err:
             raise BrokenPromise(f"{self.name} was to get {tool}, but: {err}") from err
         self.story.yes(self.name, written(tool, arguments), tell(result))
         return result
 
     async def is_refused(
-        self, tool: str, arguments: Mapping[str, Any], code: str
+        self, tool: str, arguments: Mapping[str, Any], code: str, run: str = ""
     ) -> RefusedByBorder:
         """A call that the border refuses with *code*. Raises: BrokenPromise: it did not."""
+        refusal = await self.fails_to_get(tool, arguments, code, run)
+        self.tell(tool, arguments, refusal)
+        return refusal
+
+    async def fails_to_get(
+        self, tool: str, arguments: Mapping[str, Any], code: str, run: str = ""
+    ) -> RefusedByBorder:
+        """The same, of which nothing is told. Raises: BrokenPromise."""
         try:
-            await self.asks(tool, arguments)
+            await self.asks(tool, arguments, run)
         except RefusedByBorder as refusal:
             promise(refusal.code == code, f"{tool} was refused as {refusal.code} instead of {code}")
-            self.tell(tool, arguments, refusal)
             return refusal
         raise BrokenPromise(f"{tool} by {self.name} was to be refused as {code}, but it passed")
 
-    async def asks(self, tool: str, arguments: Mapping[str, Any]) -> Result:
+    async def asks(self, tool: str, arguments: Mapping[str, Any], run: str = "") -> Result:
         """One call, of which nothing is told. Raises: BorderError, BrokenPromise."""
-        result = await self.border.call(tool, arguments, deadline_s=CALL_S)
+        result = await self.border.call(tool, arguments, deadline_s=CALL_S, run=run)
         promise(not result.is_error, f"{tool} failed: {result.text}")
         promise(result.call_id, f"the answer of {tool} names no call id")
         return result
@@ -67,17 +78,19 @@ class ReportBot(Bot):
     """An analyst: asks the time, and counts words."""
 
     async def asks_the_time(self) -> None:
-        await self.gets("time_get_current_time", {"timezone": "Europe/Vienna"}, _in_one_line)
+        await self.gets("time_get_current_time", {"timezone": "Europe/Vienna"}, one_line)
 
     async def counts_words(self) -> None:
-        result = await self.gets("desk_word_count", {"text": TEXT}, _in_one_line)
+        result = await self.gets("desk_word_count", {"text": TEXT}, one_line)
         promise(result.structured["words"] == WORDS, f"the words were counted as {result.text}")
 
-    async def counts_until_refused(self, most_calls: int) -> tuple[int, RefusedByBorder]:
+    async def counts_until_refused(
+        self, most_calls: int, run: str = ""
+    ) -> tuple[int, RefusedByBorder]:
         """Count words again and again; how often that went well, and what ended it."""
         for passed in range(most_calls):
             try:
-                await self.asks("desk_word_count", {"text": TEXT})
+                await self.asks("desk_word_count", {"text": TEXT}, run)
             except RefusedByBorder as refusal:
                 self.tell("desk_word_count", {"text": TEXT}, refusal)
                 return passed, refusal
@@ -92,12 +105,12 @@ class DevBot(Bot):
 
     async def reads_the_history(self) -> None:
         arguments = {"repo_path": str(self.repository), "max_count": 3}
-        result = await self.gets("git_git_log", arguments, _in_one_line)
+        result = await self.gets("git_git_log", arguments, one_line)
         promise("Begin the shop" in result.text, "the history does not begin where it began")
 
     async def branches(self, name: str) -> None:
         arguments = {"repo_path": str(self.repository), "branch_name": name}
-        await self.gets("git_git_create_branch", arguments, _in_one_line)
+        await self.gets("git_git_create_branch", arguments, one_line)
 
     async def may_not_branch(self, name: str) -> None:
         arguments = {"repo_path": str(self.repository), "branch_name": name}
@@ -125,9 +138,9 @@ class DevBot(Bot):
 class OpsBot(Bot):
     """An operator: pays small amounts back, and asks for reports it does not wait for."""
 
-    async def refunds(self, order: str, amount: float) -> Result:
+    async def refunds(self, order: str, amount: float, run: str = "") -> Result:
         arguments = {"order": order, "amount": amount}
-        return await self.gets("desk_refund", arguments, _in_one_line)
+        return await self.gets("desk_refund", arguments, one_line, run)
 
     async def may_not_refund(self, order: str, amount: float) -> RefusedByBorder:
         return await self.is_refused("desk_refund", {"order": order, "amount": amount}, "denied")
@@ -143,5 +156,5 @@ class OpsBot(Bot):
         raise BrokenPromise(f"a report of 30 s was there within {IMPATIENT_S:g} s")
 
 
-def _in_one_line(result: Result) -> str:
+def one_line(result: Result) -> str:
     return " ".join(result.text.split())

@@ -15,7 +15,7 @@ from pathlib import Path
 import anyio
 from anyio.abc import Process
 
-from agents.apps.demo.stage import Stage
+from agents.apps.demo.stage import SCRIBE_VARIABLE, Stage
 from agents.apps.demo.story import BrokenPromise
 
 START_S = 30.0
@@ -53,6 +53,29 @@ class Gateway:
 
 
 @asynccontextmanager
+async def provided(stage: Stage) -> AsyncIterator[None]:
+    """The provider of the model as a child, listening when this is entered and gone when it is left.
+
+    Raises: BrokenPromise: it did not start in time.
+    """
+    process = await anyio.open_process(
+        [sys.executable, "-m", "agents.apps.scribe", str(stage.scribe_port)],
+        env={**os.environ, SCRIBE_VARIABLE: stage.scribe_key},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=None,
+    )
+    try:
+        await _until_listening(process, stage.scribe_port)
+        yield
+    finally:
+        with anyio.CancelScope(shield=True):
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+
+
+@asynccontextmanager
 async def serving(stage: Stage) -> AsyncIterator[Gateway]:
     """`customhouse serve` as a child, ready when this is entered and gone when it is left.
 
@@ -87,6 +110,17 @@ async def customhouse(
             check=False,
         )
     return Ended(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+async def _until_listening(process: Process, port: int) -> None:
+    with anyio.move_on_after(START_S):
+        while process.returncode is None:
+            try:
+                async with await anyio.connect_tcp("127.0.0.1", port):
+                    return
+            except OSError:
+                await anyio.sleep(LOOK_EVERY_S)
+    raise BrokenPromise(f"the provider of the model did not listen on port {port}")
 
 
 async def _until_ready(gateway: Gateway) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import anyio
 
+from agents.apps.demo import together
 from agents.apps.demo.bots import Bot, DevBot, OpsBot, ReportBot
 from agents.apps.demo.command import customhouse
 from agents.apps.demo.stage import RATE, TOKENS, Stage
@@ -30,7 +31,7 @@ DESK = frozenset({"desk_word_count", "desk_slow_report"})
 SIGHT = {
     "report-bot": TIME | READS | DESK,
     "dev-bot": TIME | READS | WRITES,
-    "ops-bot": TIME | READS | DESK | {"desk_refund"},
+    "ops-bot": TIME | READS | DESK | {"desk_refund", "desk_send_again"},
 }
 
 
@@ -185,6 +186,9 @@ async def play(stage: Stage, story: Story) -> Played:
         refund = await allowed(story, cast)
         unseen = await denied(story, cast)
         await denied_by_condition(story, cast)
+        await together.handed_on(stage, story)
+        await together.approved(stage, story, cast.ops)
+        await together.one_bill(stage, story, cast.report, cast.ops)
         # Read-only, while the gateway writes: for the last scene.
         earlier = stage.folder / "tampered" / "set-back" / "customhouse.db"
         await anyio.to_thread.run_sync(copy_database, stage.database, earlier)

@@ -17,6 +17,7 @@ KEY_VARIABLES = {
     "dev-bot": "DEV_BOT_KEY",
     "ops-bot": "OPS_BOT_KEY",
 }
+SCRIBE_VARIABLE = "SCRIBE_KEY"
 POLICIES = Path(__file__).resolve().parents[3] / "policies"
 
 CONFIG = """\
@@ -43,6 +44,12 @@ python = "python:agents.apps.desk"      # approve = "ask": a person looks first
 price = {{ "refund" = 250_000 }}          # millionths: a quarter for each
 max_result_tokens = 200
 
+[models.scribe]                         # a program of ours that speaks like a provider of models
+url = "{scribe}"
+auth = "env:SCRIBE_KEY"                 # the gateway has it, the agents do not
+model = {{ id = "scribe-1", prompt = 1_000_000, completion = 5_000_000 }} # per million tokens
+max_result_tokens = 100
+
 # ---- agents in front of it ----------------------------------------------------------------------
 
 [agents.report-bot]
@@ -62,8 +69,14 @@ team = "operations"
 roles = ["operator"]
 key = "env:OPS_BOT_KEY"
 budget = {{ calls = "100/day", cost = "{cost}" }}
+
+[agents.ada]                            # a person, who may say yes to calls that wait for one;
+roles = ["approver"]                    # customhouse key issue ada: then also from elsewhere
+
+[runs]
+repeats = {repeats}                             # of one call in one run: more is a loop
 """
-RATE, TOKENS, COST = "20/min", "4k/day", "1M/day"
+RATE, TOKENS, COST, REPEATS = "20/min", "4k/day", "1M/day", 3
 
 README_OF_SHOP = "# The shop\n\nOrders come in, parcels go out.\n"
 ORDERS = "A-17  a lamp      40\nA-18  two chairs  180\n"
@@ -93,6 +106,8 @@ class Stage:
     folder: Path
     port: int
     keys: dict[str, str]  # agent -> API key
+    scribe_port: int
+    scribe_key: str
 
     @property
     def config(self) -> Path:
@@ -116,8 +131,9 @@ class Stage:
 
     @property
     def environ(self) -> dict[str, str]:
-        """The agents' keys, under the names by which the configuration refers to them."""
-        return {KEY_VARIABLES[agent]: key for agent, key in self.keys.items()}
+        """All keys, under the names by which the configuration refers to them."""
+        keys = {KEY_VARIABLES[agent]: key for agent, key in self.keys.items()}
+        return {**keys, SCRIBE_VARIABLE: self.scribe_key}
 
 
 def make(folder: Path) -> Stage:
@@ -129,11 +145,9 @@ def make(folder: Path) -> Stage:
     folder.mkdir(mode=0o700, parents=True)
     (folder / MARK).touch()
     keys = {agent: f"chk_{secrets.token_urlsafe(32)}" for agent in KEY_VARIABLES}
-    stage = Stage(folder, _free_port(), keys)
-    text = CONFIG.format(
-        port=stage.port, repository=stage.repository, rate=RATE, tokens=TOKENS, cost=COST
-    )
-    stage.config.write_text(text)
+    port, scribe_port = _free_ports()
+    stage = Stage(folder, port, keys, scribe_port, secrets.token_urlsafe(32))
+    stage.config.write_text(_configuration(stage))
     shutil.copytree(POLICIES, folder / "policies")
     _write_keys(stage)
     _make_repository(stage.repository)
@@ -148,11 +162,23 @@ def _clear(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def _configuration(stage: Stage) -> str:
+    return CONFIG.format(
+        port=stage.port,
+        repository=stage.repository,
+        scribe=f"http://127.0.0.1:{stage.scribe_port}/v1",
+        rate=RATE,
+        tokens=TOKENS,
+        cost=COST,
+        repeats=REPEATS,
+    )
+
+
+def _free_ports() -> tuple[int, int]:
+    with socket.socket() as one, socket.socket() as other:
+        for probe in (one, other):
+            probe.bind(("127.0.0.1", 0))
+        return one.getsockname()[1], other.getsockname()[1]
 
 
 def _write_keys(stage: Stage) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from gateway.config import Config, Server
+from gateway.config import Config, Model, Peer, Upstream
 from gateway.domain.budget import Limits
 from gateway.store.identity import Agent
 from gateway.store.pins import DEFAULT_RESULT_TOKENS
 
 
 def unaffordable(
-    config: Config, agents: Iterable[Agent], servers: Mapping[str, Server]
+    config: Config, agents: Iterable[Agent], servers: Mapping[str, Upstream]
 ) -> Iterator[str]:
     """A sentence for each budget that no call of any tool fits in."""
     limits = {f"agents.{agent.name}": agent.limits for agent in agents}
@@ -20,16 +20,17 @@ def unaffordable(
     for place, one in limits.items():
         yield from _too_small(place, one, servers.values())
     for name, server in servers.items():
-        yield from _too_small(f"servers.{name}.limits", server.limits, [server])
+        place = f"peers.{name}" if isinstance(server, Peer) else f"servers.{name}.limits"
+        yield from _too_small(place, server.limits, [server])
 
 
-def too_small(agent: Agent, servers: Iterable[Server]) -> Iterator[str]:
+def too_small(agent: Agent, servers: Iterable[Upstream]) -> Iterator[str]:
     """The same of one agent."""
     return _too_small(f"agents.{agent.name}", agent.limits, servers)
 
 
-def _too_small(place: str, limits: Limits | None, servers: Iterable[Server]) -> Iterator[str]:
-    results = [tokens for server in servers for _, tokens in server.max_result_tokens]
+def _too_small(place: str, limits: Limits | None, servers: Iterable[Upstream]) -> Iterator[str]:
+    results = [tokens for server in servers for tokens in _held(server)]
     held_tokens = min(results, default=DEFAULT_RESULT_TOKENS)
     for (meter, window), amount in limits.budgets.items() if limits else ():
         if meter == "tokens" and amount < held_tokens:
@@ -38,3 +39,11 @@ def _too_small(place: str, limits: Limits | None, servers: Iterable[Server]) -> 
                 f"{held_tokens} and more are held for each until its result is known "
                 "(give more, or lower max_result_tokens of the servers)"
             )
+
+
+def _held(server: Upstream) -> Iterator[int]:
+    """What can be the least that is held for a call."""
+    if isinstance(server, Model):
+        yield 1  # a request may ask for no more
+    else:
+        yield from (tokens for _, tokens in server.max_result_tokens)

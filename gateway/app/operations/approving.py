@@ -19,6 +19,7 @@ from gateway.app.operations.entering import (
 from gateway.app.operations.places import object_of, place_from
 from gateway.domain.arguments import compile_schema
 from gateway.domain.model import Approval, Kind
+from gateway.domain.names import called_as
 from gateway.domain.operator import Exit, OperationRefused, usage
 from gateway.domain.schema import BadSchema
 from gateway.store.pins import Pin, Place, pin_effect
@@ -118,7 +119,7 @@ def _approval(registry: Registry, place: Place, digest: str) -> _Approval:
 
 def _refuse_unusable(pin: Pin) -> None:
     """Without a validator no call of the tool would ever be let through."""
-    if pin.place[1] is not Kind.TOOL:
+    if called_as(pin.place[1]) is not Kind.TOOL:
         return
     try:
         compile_schema(json.loads(pin.body).get("inputSchema", {}))

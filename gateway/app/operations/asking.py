@@ -33,6 +33,8 @@ USUAL_ACT: Mapping[Kind, Act] = {
     Kind.PROMPT: Act.GET,
     Kind.SERVER: Act.LIST,
     Kind.ADMIN: Act.READ,
+    Kind.MODEL: Act.CALL,
+    Kind.PEER: Act.CALL,
 }
 
 
@@ -74,6 +76,7 @@ class Answer:
         return {
             "allowed": self.yes,
             "verdict": str(said.decision.verdict),
+            "approvals": [list(roles) for roles in said.decision.approvals],
             "agent": said.subject,
             "tenant": said.tenant,
             "object": said.object,
@@ -102,7 +105,7 @@ def visible(
     if _is_disabled(reading, principal):
         return ()
     catalogue = reading.registry.catalogue
-    kinds = (Kind.TOOL, Kind.PROMPT, Kind.RESOURCE, Kind.TEMPLATE)
+    kinds = (Kind.TOOL, Kind.PROMPT, Kind.RESOURCE, Kind.TEMPLATE, Kind.MODEL)
     listed = [definition for kind in kinds for definition in catalogue.listing(kind)]
     return snapshot.visible(principal, listed)
 
@@ -136,6 +139,8 @@ def unserved(reading: Reading, call: Call) -> str:
     if call.server not in reading.servers:
         return f"there is no server {call.server!a:.60}"
     if not reading.registry.catalogue.serves(call.server):
+        if call.server not in reading.registry.suspended:
+            return f"the card of peer {call.server} is not approved"
         return f"server {call.server} is suspended"
     if call.definition is None:
         return "the server lists nothing of this name"
@@ -192,6 +197,8 @@ def _object(text: str) -> Place:
     word, _, rest = text.partition("/")
     if word == Kind.ADMIN and rest:
         return "", Kind.ADMIN, rest
+    if word == Kind.MODEL and rest:
+        return rest, Kind.MODEL, rest
     server, slash, name = rest.partition("/")
     if slash and word in set(Kind):
         return server, Kind(word), name

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.app.operations.reading import Reading
-from gateway.domain.budget import METERS, WINDOWS, Limits, Purses
+from gateway.domain.budget import METERS, Limits, Purses
 from gateway.domain.model import Amounts
+from gateway.domain.window import WINDOWS
 from gateway.store.counters import rebuild_purses
 from gateway.store.engine import reading as opened
 from gateway.store.pseudonyms import OBJECT, SUBJECT, TEAM, TENANT
@@ -74,11 +75,13 @@ def accounts(
 
 
 def _tools(house: Reading, tools: Mapping[str, str]) -> Iterator[Account]:
-    """A tool's account is named `TENANT KIND/SERVER/NAME`, one for each tenant that called it."""
+    """A tool's account is named `TENANT KIND/SERVER/NAME`, one for each tenant that called it; that
+    of a model `TENANT model/NAME`."""
     limited = {name: server.limits for name, server in house.servers.items() if server.limits}
     for account, pseudonym in sorted(tools.items()):
         tenant, _, tool = account.partition(" ")
-        limits = limited.get(tool.split("/")[1]) if tool.count("/") >= 2 else None
+        kind, *names = tool.split("/")
+        limits = limited.get(names[0]) if len(names) > 1 or (names and kind == "model") else None
         if limits and tenant:
             yield Account("tool", f"{tool} ({tenant})", limits, pseudonym, tenant)
 

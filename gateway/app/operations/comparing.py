@@ -12,7 +12,7 @@ from gateway.domain.model import Act, Approval, Call, Definition, Kind, Principa
 from gateway.policy.compare import NO, Change, changes, standing
 from gateway.policy.snapshot import Snapshot
 
-_ASKED_KINDS = (Kind.TOOL, Kind.PROMPT, Kind.RESOURCE, Kind.TEMPLATE)
+_ASKED_KINDS = (Kind.TOOL, Kind.PROMPT, Kind.RESOURCE, Kind.TEMPLATE, Kind.MODEL)
 _METRICS = Definition("", Kind.ADMIN, "metrics", "", b"", "", Approval.APPROVED)
 
 

@@ -40,7 +40,7 @@ def _other(entry: entries.Entry, name: Name) -> Row:
     if isinstance(entry, entries.Outcome):
         return {"call": entry.call} | _outcome(entry)
     if isinstance(entry, entries.Single):
-        return {"policy": entry.policy, "status": "ok"}
+        return {"policy": entry.policy, "status": "ok", "replays": entry.replays or ""}
     if isinstance(entry, entries.Folded):
         return _folded(entry, name)
     if isinstance(entry, entries.Change):
@@ -68,12 +68,14 @@ def _caller(entry: entries.Intent | entries.Single | entries.Refused, name: Name
         "server": name(entry.server),
         "object": _object(entry, name),
         "act": str(entry.act or ""),
+        "run": entry.run,
+        "chain": list(entry.chain),
     }
 
 
 def _object(entry: entries.Intent | entries.Single | entries.Refused, name: Name) -> str:
     """The account of the tool is named `TENANT KIND/SERVER/NAME`; its own name may be erased."""
-    if len(entry.acc) == 4 and entry.acc[3]:
+    if len(entry.acc) >= 4 and entry.acc[3]:
         account = name(entry.acc[3])
         return account.partition(" ")[2] or account
     if entry.kind is None:
@@ -96,6 +98,8 @@ def _intent(entry: entries.Intent, name: Name) -> Row:
         "arguments": entry.args,
         "limits": [[name(account), *rest] for account, *rest in entry.limits],
         "trace": entry.trace,
+        "approval": entry.approval,
+        "key": entry.key,
     }
 
 
@@ -107,6 +111,7 @@ def _outcome(entry: entries.Outcome) -> Row:
         "bytes": entry.bytes,
         "notifications": entry.count or "",
         "ms": entry.ms,
+        "said": dict(zip(("prompt", "completion"), entry.said, strict=False)),
         "result": entry.result,
         "by": entry.by,
         "outcome_leaf": entry.i,

@@ -8,6 +8,7 @@ from typing import Any
 from gateway.app.clock import wall_us
 from gateway.app.house import House
 from gateway.app.operations.administration import Administration, said
+from gateway.app.operations.approvals import DECISIONS, approver_of
 from gateway.app.operations.entering import unknown
 from gateway.app.operations.looks import LOOKS, require_agent
 from gateway.app.operations.rights import right_of
@@ -43,9 +44,10 @@ class ApiDesk:
                 raise Withdrawn
             self._refuse_beyond(errand)
 
-        return await self._administration.operate(
-            errand.author, errand.operation, errand.args, first
-        )
+        args = errand.args
+        if errand.operation in DECISIONS:
+            args = {**args, "as": approver_of(errand.principal)}
+        return await self._administration.operate(errand.author, errand.operation, args, first)
 
     async def _seen(self, guard: Guard) -> bytes:
         return encoded((await self.look(guard.look)).value)

@@ -19,6 +19,7 @@ class Change:
     what: str
     author: str
     subject: str = ""
+    about: str = ""  # an account, where what it is about has no name in the table of names
     digest: str = ""
     prior: str = ""
     note: str = ""  # why, in the operator's words: sealed, the leaf holds a commitment
@@ -71,6 +72,7 @@ async def _durable(house: House, change: Change) -> None:
         change.what,
         change.author,
         subject=change.subject,
+        about=change.about,
         digest=change.digest,
         prior=change.prior,
         note=change.note,

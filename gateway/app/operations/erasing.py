@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+import sqlite3
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from gateway.app.house import House
 from gateway.app.operations.args import Args
@@ -28,6 +31,7 @@ from gateway.store.erasure import Step
 from gateway.store.keyring import payload_keys
 from gateway.store.ledger import LogUnavailable
 from gateway.store.log import SALT_BYTES
+from gateway.store.petitions import ASK, Asked
 from gateway.store.pseudonyms import SUBJECT
 from gateway.store.writer import Effect, WriteFailed
 
@@ -72,7 +76,9 @@ async def _call(house: House, author: str, args: Args) -> Any:
             made_a_task = any(
                 _is_task(ring, *row) for row in erasure.results_of(connection, call_id)
             )
-            return calls, erasure.of_calls(connection, calls), made_a_task
+            asked = _asks_of(connection, ring, calls)
+            step = erasure.of_calls(connection, calls)
+            return calls, Step(tuple(sorted({*step.leaves, *asked}))), made_a_task
 
     calls, step, made_a_task = await asyncio.to_thread(look)
     if not calls:
@@ -84,6 +90,15 @@ async def _call(house: House, author: str, args: Args) -> Any:
         await _empty(house, _Order(author, note, subject=f"call/{call_id}"), step.leaves)
     done = _answer(house, payloads=len(step.leaves), scrubbed=await scrubbed(house))
     return {**done, "made_a_task": made_a_task}
+
+
+def _asks_of(connection: sqlite3.Connection, ring: Ring, calls: Collection[str]) -> Iterator[int]:
+    """The leaves of what was asked to be approved because of *calls*: their arguments are there."""
+    for leaf, nonce, sealed in erasure.notes_of(connection, (ASK,)):
+        payload = unsealed(ring, leaf, nonce, sealed) or b""
+        with suppress(msgspec.MsgspecError):
+            if msgspec.json.decode(payload[SALT_BYTES:], type=Asked).call in calls:
+                yield leaf
 
 
 def _is_task(ring: Ring, leaf: int, nonce: bytes, sealed: bytes) -> bool:

@@ -17,14 +17,15 @@ from weakref import WeakKeyDictionary
 
 from gateway.app.clock import wall_us
 from gateway.app.house import House
-from gateway.app.operations import asking, proposing, reading, showing
+from gateway.app.operations import approvals, asking, proposing, reading, showing
 from gateway.app.operations.budgets import Account, account_rows, accounts
 from gateway.app.operations.entering import unknown
 from gateway.app.operations.glances import call, checkpoint, entries_page, findings, payloads, proof
 from gateway.app.operations.places import object_of
 from gateway.app.operations.query import moment
 from gateway.app.operations.rights import right_of
-from gateway.domain.operator import usage
+from gateway.domain.approval import Approver, Course
+from gateway.domain.operator import Exit, OperationRefused, usage
 from gateway.edge.api.desk import EVERY_TENANT, Errand, Found
 from gateway.policy.snapshot import Snapshot
 from gateway.store.pseudonyms import OBJECT, SUBJECT, TEAM, TENANT
@@ -169,6 +170,36 @@ async def proposal(house: House, errand: Errand) -> Found:
     return Found(await proposing.shown(house, errand.args["digest"]))
 
 
+async def waiting_calls(house: House, errand: Errand) -> Found:
+    rows = [row for row in approvals.rows(house) if errand.reaches(row["tenant"])]
+    return _page(rows, errand, "approval")
+
+
+async def waiting_call(house: House, errand: Errand) -> Found:
+    return Found(approvals.as_row(house, _waiting_course(house, errand)))
+
+
+async def waiting_arguments(house: House, errand: Errand) -> Found:
+    """For whoever could decide on it, and for nobody else: there is `payloads` for auditors."""
+    course = _waiting_course(house, errand)
+    approver = Approver(errand.author, errand.principal)
+    if not approvals.may_decide(house, course, approver):
+        raise OperationRefused(
+            f"{errand.author} does not see the arguments of {course.petition.id}",
+            "they are for those who have a role that it waits for",
+            "ask for the role, or look at the call with the right to read payloads",
+            Exit.NOT_OPERATOR,
+        )
+    return Found(await approvals.opened_up(house, errand.author, course, errand.holds))
+
+
+def _waiting_course(house: House, errand: Errand) -> Course:
+    course = approvals.one(house, errand.args["approval"])
+    if not errand.reaches(course.petition.tenant):
+        raise unknown("approval", course.petition.id, "see the list of approvals")
+    return course
+
+
 async def budgets(house: House, errand: Errand) -> Found:
     here, names = _picture(house), house.ledger.pseudonyms
     agents, config = house.identity.agents, house.config
@@ -209,6 +240,9 @@ LOOKS: Final[Mapping[str, Look]] = MappingProxyType(
         "policy.explain": explain,
         "policy.pending": proposals,
         "policy.proposal": proposal,
+        "approval.list": waiting_calls,
+        "approval.show": waiting_call,
+        "approval.arguments": waiting_arguments,
         "budget.list": budgets,
         "entry.list": entries_page,
         "call.show": call,

@@ -35,5 +35,21 @@ def are_two(one: str, other: str) -> bool:
     return person(one) != person(other)
 
 
+def are_told_apart(one: str, other: str) -> bool:
+    """Whether the two authors are not one and the same, as far as names can say.
+
+    Of approvals: there an agent with a key may be one of them. `agent:alice` and `agent:corp/alice`
+    are one; that two agents are held by one person, nobody here can tell.
+    """
+    if one.startswith(_API) and other.startswith(_API):
+        return _called(one).isdisjoint(_called(other))
+    return person(one) != person(other)
+
+
+def _called(author: str) -> frozenset[str]:
+    name = author.removeprefix(_API)
+    return frozenset(likenesses(name.partition("/")[2] or name))
+
+
 def _alike(author: str) -> frozenset[str]:
     return frozenset(likenesses(author.partition("/")[2]))

@@ -3,6 +3,8 @@
 docs/search                     the tool `search` of the server `docs`
 prompt/docs/summary             any other kind by its full object name
 resource/docs/file:///a/b       whose names may hold slashes
+peer/billing/quote              a skill of a peer
+model/gpt                       a model
 server/docs/                    the server's own instructions
 """
 
@@ -11,18 +13,20 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.domain.catalogue import Catalogue
-from gateway.domain.model import Kind
+from gateway.domain.model import Kind, object_name
 from gateway.domain.operator import OperationRefused, usage
 from gateway.store.pins import Pin, Place
 
-_DEFINED = (Kind.TOOL, Kind.PROMPT, Kind.RESOURCE, Kind.TEMPLATE, Kind.SERVER)
+_DEFINED = frozenset(Kind) - {Kind.ADMIN}
 
 
 def place_of(text: str) -> Place:
     """Raises: OperationRefused (usage): not the name of a definition."""
     word, _, rest = text.partition("/")
+    if word == Kind.MODEL and rest:
+        return rest, Kind.MODEL, rest
     server, slash, name = rest.partition("/")
-    if slash and word in set(_DEFINED):
+    if slash and word in _DEFINED:
         return server, Kind(word), name
     if not word or not rest:
         raise _unnamed(text)
@@ -36,7 +40,7 @@ def wire_place(catalogue: Catalogue, text: str) -> Place | None:
     for kind in (Kind.TOOL, Kind.PROMPT):
         definition = catalogue.by_wire(kind, text)
         if definition is not None:
-            return definition.server, kind, definition.name
+            return definition.server, definition.kind, definition.name
     return None
 
 
@@ -53,7 +57,7 @@ def place_from(kind: str, server: str, name: str) -> Place:
 
 def object_of(place: Place) -> str:
     server, kind, name = place
-    return f"{kind}/{server}/{name}"
+    return object_name(kind, server, name)
 
 
 def pin_row(pin: Pin, wire_name: str) -> dict[str, Any]:

@@ -9,14 +9,14 @@ from collections.abc import Collection, Iterator, Mapping
 from importlib.machinery import PathFinder
 from pathlib import Path
 
-from gateway.config import Config, ConfigError, Server, resolve
+from gateway.config import Config, ConfigError, Server, Upstream, resolve
 from gateway.config.secrets import is_reference
 
 _PACKAGES = Path(__file__).resolve().parents[3]  # a child finds what is beside the gateway itself
 
 
 def absent(config: Config) -> Iterator[str]:
-    """A sentence for each server whose program or module cannot be found from here."""
+    """A sentence for each program, module or file that is named and cannot be found from here."""
     for name, server in config.servers.items():
         if (missing := missing_program(server)) is not None:
             yield f"servers.{name}.command: {missing}"
@@ -26,6 +26,13 @@ def absent(config: Config) -> Iterator[str]:
         document = server.openapi.document if server.openapi else ""
         if document and "://" not in document and not Path(document).is_file():
             yield f"servers.{name}.openapi: there is no file {document!a:.200}"
+    for place, keys in (
+        *((f"peers.{name}", peer.jwks) for name, peer in config.peers.items()),
+        *((f"agents.{name}", agent.jwks) for name, agent in config.agents.items()),
+    ):
+        file = keys.removeprefix("file:")
+        if file != keys and not Path(file).is_file():
+            yield f"{place}.jwks: there is no file {file!a:.200}"
 
 
 def missing_program(server: Server) -> str | None:
@@ -35,16 +42,21 @@ def missing_program(server: Server) -> str | None:
     return f"there is no program {server.command[0]!a:.80}"
 
 
+def kind_of(upstream: Upstream) -> str:
+    """What people call it."""
+    return type(upstream).__name__.lower()
+
+
 def unresolved(config: Config, environ: Mapping[str, str]) -> Iterator[dict[str, str]]:
-    """What, why and fix for each secret of a server that its reference does not lead to."""
-    for name, server in config.servers.items():
+    """What, why and fix for each secret of what is declared that its reference does not lead to."""
+    for name, server in config.upstreams.items():
         for err in secrets_lost(server, environ):
-            yield {"what": f"server {name}: {err.what}", "why": err.why, "fix": err.fix}
+            yield {"what": f"{kind_of(server)} {name}: {err.what}", "why": err.why, "fix": err.fix}
 
 
-def secrets_lost(server: Server, environ: Mapping[str, str]) -> Iterator[ConfigError]:
+def secrets_lost(server: Upstream, environ: Mapping[str, str]) -> Iterator[ConfigError]:
     """Why, for each reference of *server* that does not lead to a secret."""
-    for reference in filter(is_reference, (server.auth, *server.env.values())):
+    for reference in filter(is_reference, server.references):
         try:
             resolve(reference, environ)
         except ConfigError as err:

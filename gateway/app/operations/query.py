@@ -40,6 +40,9 @@ FIELDS: Final[Mapping[str, str]] = {
     "subject": "subject",
     "address": "address",
     "by": "by",
+    "run": "run",
+    "chain": "chain",
+    "approval": "approval",
 }
 TIMES: Final = ("since", "until")
 _AGO = re.compile(r"([0-9]{1,6})(s|m|h|d|w)")

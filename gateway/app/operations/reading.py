@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.app.wiring import all_servers, server_terms
-from gateway.config import Config, Server
+from gateway.config import Config, Upstream
 from gateway.policy.files import unbundle
 from gateway.policy.finding import PolicyInvalid
 from gateway.policy.load import compile as compile_policy
@@ -26,7 +26,7 @@ class Reading:
     config: Config
     identity: Identity
     registry: Registry
-    servers: Mapping[str, Server]
+    servers: Mapping[str, Upstream]
     database: Path | None  # None: no gateway has run on this data folder yet
 
 
@@ -41,7 +41,7 @@ def read_house(config: Config) -> Reading:
     except NoLog:
         for agent, _ in _declared(config):
             identity.set_agent(agent)
-        servers = dict(config.servers)
+        servers = config.upstreams
         _set_terms(registry, servers)
         return Reading(config, identity, registry, servers, None)
     tables = reader_engine(database)
@@ -81,6 +81,6 @@ def _declared(config: Config) -> Iterator[tuple[Agent, str | None]]:
         yield found, None
 
 
-def _set_terms(registry: Registry, servers: Mapping[str, Server]) -> None:
+def _set_terms(registry: Registry, servers: Mapping[str, Upstream]) -> None:
     for name, server in servers.items():
         registry.add_server(name, server_terms(server))

@@ -25,7 +25,14 @@ from gateway.domain.model import (
     Principal,
     Verdict,
 )
-from gateway.domain.refusal import DENIED, FORBIDDEN, INSUFFICIENT_SCOPE, UNKNOWN_OBJECT
+from gateway.domain.refusal import (
+    APPROVAL_DENIED,
+    APPROVAL_NEEDED,
+    DENIED,
+    FORBIDDEN,
+    INSUFFICIENT_SCOPE,
+    UNKNOWN_OBJECT,
+)
 from gateway.edge.api.routes import ROUTES
 from gateway.policy.decide import facts_of, judge
 from gateway.policy.rules import Rule
@@ -38,12 +45,16 @@ Open = Callable[[Decided], Opened | None]
 """What an entry commits to; None when it commits to nothing."""
 
 DENIALS = (DENIED.id, FORBIDDEN.id, INSUFFICIENT_SCOPE.id)
+_WAITED = (APPROVAL_NEEDED.id, APPROVAL_DENIED.id)
 # What conditions look at: keys of their tables.
 TAGGED = frozenset({"tags"})
 TIMED = frozenset({"weekdays", "hours_utc", "from", "until"})
 _ARGUED, _DELEGATED = frozenset({"arguments"}), frozenset({"actors"})
+_SCOPED = frozenset({"scopes"})
 ARGUED, LEFT_SEALED = "it depended on arguments", "left sealed"
 _NOT_PROVED = "what its token proved is not in the log"
+_FOR_WHOM = "on whose behalf it was made is not in the log"
+_HOW_FAR = "how far its token went is not in the log"
 _NOUNS = {f"api/{route.operation}": route.noun for route in ROUTES} | {"metrics": "metrics"}
 _TOKEN = b"token "
 _ARGUMENTS = b"\narguments "  # no JSON before it has a line that begins so
@@ -97,10 +108,10 @@ class Recall:
             recalled.call = replace(recalled.call, arguments=self._arguments(entry))
             recalled.opened = True
             decision = snapshot.decide(recalled.call, entry.t)
-        # Only a token names others, and entries of refusals do not repeat whom.
-        forgotten = isinstance(entry, entries.Refused) and "/" in recalled.call.principal.subject
-        if forgotten and looks_at(snapshot, decision, _DELEGATED):
-            raise Missing("on whose behalf it was made is not in the log")
+        if entry.chain and looks_at(snapshot, decision, _SCOPED):
+            raise Missing(_NOT_PROVED)
+        if isinstance(entry, entries.Refused):
+            _demand_known(snapshot, recalled, decision, entry)
         return decision
 
     def principal(self, entry: Decided | entries.Single) -> Principal:
@@ -144,7 +155,7 @@ class Recall:
             recalled.call = replace(recalled.call, arguments=self._arguments(recalled.entry))
             recalled.opened = True
         facts = facts_of(recalled.call, recalled.entry.t)
-        verdict, _ = judge(ruling([rule]), facts, snapshot.conditions, {})
+        verdict, *_ = judge(ruling([rule]), facts, snapshot.conditions, {})
         return verdict is Verdict.ALLOW
 
     def _proved(self, entry: Decided, who: Principal) -> Principal:
@@ -158,11 +169,13 @@ class Recall:
     def _object(self, entry: Decided, kind: Kind) -> tuple[Kind, str, str]:
         """From the account of the tool, whose name is in the table of names; else from what is
         sealed: of a resource behind a template only that knows the URI."""
-        account = self._trail.name(entry.acc[3]) if len(entry.acc) == 4 else ""
+        account = self._trail.name(entry.acc[3]) if len(entry.acc) >= 4 else ""
         said = account.partition(" ")[2]
         if not said.startswith(f"{kind}/") or said == f"{kind}/-":
             said = self._sealed(entry).partition(b"\n")[0].decode("utf-8", "surrogateescape")
         _, _, rest = said.partition("/")
+        if kind is Kind.MODEL:
+            return kind, rest, rest
         server, _, name = rest.partition("/")
         return kind, server, name
 
@@ -207,10 +220,41 @@ def looks_at(snapshot: Snapshot, decision: Decision, facts: frozenset[str]) -> b
     return any(not facts.isdisjoint(condition.table) for condition in looked if condition)
 
 
+def _demand_known(
+    snapshot: Snapshot, recalled: Recalled, decision: Decision, entry: entries.Refused
+) -> None:
+    """Entries of refusals repeat neither whom a token acted for nor how far it went.
+
+    Both only take away: a denial stands whatever they were. So does a yes of the very policy that
+    let the call pass before it was refused for something else. Raises: Missing.
+    """
+    by_token = "/" in recalled.call.principal.subject
+    if not by_token and not entry.chain:
+        return
+    if looks_at(snapshot, decision, _DELEGATED):
+        raise Missing(_FOR_WHOM)
+    passed = entry.policy == snapshot.version and verdict_of(entry) is not Verdict.DENY
+    if decision.verdict is not Verdict.DENY and not passed:
+        raise Missing(_HOW_FAR if entry.chain else _FOR_WHOM)
+
+
 def verdict_of(entry: Decided) -> Verdict | None:
-    """What policy must have said; None where the refusal does not tell."""
+    """What policy must have said; None where the refusal does not tell.
+
+    ALLOW of a refusal: that, or NEEDS, where something else stopped it before anybody was asked.
+    """
     if isinstance(entry, entries.Intent):
-        return Verdict.ALLOW
+        return Verdict.NEEDS if entry.approval else Verdict.ALLOW
     if entry.code == UNKNOWN_OBJECT.id:
         return None
+    if entry.code in _WAITED:
+        return Verdict.NEEDS
     return Verdict.DENY if entry.code in DENIALS else Verdict.ALLOW
+
+
+def agrees(entry: Decided, verdict: Verdict) -> bool:
+    """Whether *verdict* is what policy must have said of *entry*, as far as that tells."""
+    said = verdict_of(entry)
+    if isinstance(entry, entries.Refused) and said is Verdict.ALLOW:
+        return verdict is not Verdict.DENY
+    return said is None or said is verdict

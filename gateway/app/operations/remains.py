@@ -17,16 +17,18 @@ from gateway.store import erasure
 from gateway.store.backing import keep
 from gateway.store.engine import reading
 from gateway.store.erasure import Row
-from gateway.store.keyring import payload_keys
+from gateway.store.keyring import SIGNING, payload_keys
 from gateway.store.ledger import LogUnavailable
 from gateway.store.log import SALT_BYTES
+from gateway.store.petitions import ASK, DENY, GIVE
 from gateway.store.pseudonyms import CREDENTIAL, OBJECT, SUBJECT
 from gateway.store.writer import Effect, WriteFailed
 
 TOGETHER = 200  # rows of keys that one entry stands behind
 TRIES, PAUSE_S = 20, 0.25  # for the write-ahead log, while somebody reads an older state
 # Changes whose notes name subjects: what was looked for, and whose tokens were revoked.
-_NAMING = ("audit.payload_read", "token.revoke")
+# And what was asked to be approved, with its arguments; and to whom tokens were given.
+_NAMING = ("audit.payload_read", "token.revoke", ASK, GIVE, DENY, *SIGNING)
 
 
 @dataclass(frozen=True, slots=True)

@@ -166,7 +166,7 @@ async def _write(config: Config, lost: Lost, author: str, reason: str) -> None:
 def _prepared(config: Config) -> Path:
     path = reopening.clear(config.data_dir)
     engine.prepare(path)
-    for name in (keys.LOG_KEY, keys.PAYLOAD_KEY, keys.STATE_KEY):
+    for name in (keys.LOG_KEY, keys.PAYLOAD_KEY, keys.STATE_KEY, keys.TOKEN_KEY):
         file = config.keys_dir / name
         if file.exists() and not _is_key(file):
             file.replace(file.with_name(f"{name}.damaged"))
@@ -175,7 +175,7 @@ def _prepared(config: Config) -> Path:
 
 def _is_key(path: Path) -> bool:
     content = path.read_bytes()
-    if path.name != keys.LOG_KEY:
+    if path.name not in (keys.LOG_KEY, keys.TOKEN_KEY):
         return len(content) == keys.SECRET_BYTES
     try:
         return bool(keys.signing_key(content))

@@ -20,6 +20,7 @@ from gateway.app.operations.recalling import (
     Missing,
     Open,
     Recall,
+    agrees,
     looks_at,
     verdict_of,
 )
@@ -126,7 +127,6 @@ def _differing(entry: Decided, decision: Decision) -> dict[str, Any]:
         "rule": (entry.rule, decision.rule),
         "conditions": (dict(entry.conds), dict(decision.conditions)),
     }
-    verdict = verdict_of(entry)
-    if verdict is not None:
-        pairs["verdict"] = (str(verdict), str(decision.verdict))
+    if not agrees(entry, decision.verdict):
+        pairs["verdict"] = (str(verdict_of(entry)), str(decision.verdict))
     return {key: {"then": a, "now": b} for key, (a, b) in pairs.items() if a != b}

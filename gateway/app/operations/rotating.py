@@ -1,4 +1,4 @@
-"""Handing over to a new key: of the log, of payloads, or of sealed rounds."""
+"""Handing over to a new key: of the log, of payloads, of sealed rounds, or of tokens."""
 
 from __future__ import annotations
 
@@ -14,17 +14,24 @@ from gateway.audit import entry as entries
 from gateway.audit import rotation
 from gateway.audit.checkpoint import Signer
 from gateway.domain.operator import usage
+from gateway.domain.revocation import LONGEST_TOKEN_S
 from gateway.store import keyring, keys
 from gateway.store.changes import put_change
+from gateway.store.conclusion import RECOVERY_WAIT_S
 from gateway.store.engine import reading
-from gateway.store.ledger import RECOVERY_WAIT_S, LogUnavailable
+from gateway.store.ledger import LogUnavailable
 from gateway.store.writer import Sealing, WriteFailed
 
-FILES = {"log": keys.LOG_KEY, "payload": keys.PAYLOAD_KEY, "state": keys.STATE_KEY}
+FILES = {
+    "log": keys.LOG_KEY,
+    "payload": keys.PAYLOAD_KEY,
+    "state": keys.STATE_KEY,
+    "token": keys.TOKEN_KEY,
+}
 
 
 async def rotate(house: House, author: str, given: Mapping[str, Any]) -> Any:
-    """Replace a `key`: log, payload or state. What was made with the old one stays valid.
+    """Replace a `key`: log, payload, state or token. What was made with the old one stays valid.
 
     But for `state`: calls that are waiting for input have to begin anew.
     """
@@ -38,6 +45,11 @@ async def rotate(house: House, author: str, given: Mapping[str, Any]) -> Any:
     async def entered() -> None:
         await _settle(house)
         old = await asyncio.to_thread((folder / name).read_bytes)
+        if which == "token":
+            now_s = house.ledger.log.stamp() // 1_000_000
+            await asyncio.to_thread(
+                keyring.retire_token_key, folder, now_s, now_s + LONGEST_TOKEN_S
+            )
         content = await asyncio.to_thread(keyring.begin, folder, name)
         ids = keyring.key_id(name, content), keyring.key_id(name, old)
         if house.ledger.log.closed:
@@ -132,5 +144,9 @@ async def _use(house: House) -> None:
     if house.house_keys.state != before.state:
         house.reseal(house.house_keys.state)
         house.call_signer.rekey(house.house_keys.state)
+    token_key = await asyncio.to_thread(keys.token_key, folder, was_used=True)
+    if token_key.private_bytes_raw() != house.token_key.private_bytes_raw():
+        house.token_key = token_key
+        house.resign()
     with suppress(WriteFailed, OSError):  # else it is published within the second
         await house.publisher.publish()

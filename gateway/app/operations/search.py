@@ -33,7 +33,7 @@ _OF_CALLS = ("intent", "single", "refused", "folded")
 _OF_THE_OUTCOME = ("status", "code", "by")
 PAGE_PIECE = 2_000  # entries
 # Fields whose values stand in the entry as they are.
-_VERBATIM = ("call", "parent", "method", "what", "policy")
+_VERBATIM = ("call", "parent", "method", "what", "policy", "run", "chain", "approval")
 
 
 def search(trail: Trail, query: Query, most: int) -> list[Row]:

@@ -20,7 +20,7 @@ from gateway.app.operations.entering import (
     unknown,
 )
 from gateway.app.operations.places import object_of, pin_row
-from gateway.app.operations.presence import secrets_lost, unresolved
+from gateway.app.operations.presence import kind_of, secrets_lost, unresolved
 from gateway.app.wiring import registered_server, server_spec, server_terms
 from gateway.domain import refusal
 from gateway.domain.names import is_name, likenesses
@@ -208,7 +208,7 @@ def _not_seen(house: House, name: str, err: UpstreamFailed) -> OperationRefused:
         what = "it wants a credential (auth) or signed calls (sign), and is given neither"
         why = err.sentence
         fix = f"give it `auth` by reference, or `sign = true`; then: {then}"
-    return OperationRefused(f"server {name}: {what}", why, fix, Exit.UNREACHABLE)
+    return OperationRefused(f"{kind_of(server)} {name}: {what}", why, fix, Exit.UNREACHABLE)
 
 
 def _known(house: House, name: str) -> str:
@@ -224,11 +224,11 @@ def _refuse_confusion(house: House, name: str, prefix: str) -> None:
             "a name in two places would be two servers in one policy",
             "choose another name, or see: customhouse server list",
         )
-    for other, server in house.servers.items():
-        for mine, theirs in ((name, other), (prefix, server.prefix)):
+    for other, terms in house.registry.terms.items():
+        for mine, theirs in ((name, other), (prefix, terms.prefix)):
             if not set(likenesses(mine)).isdisjoint(likenesses(theirs)):
                 raise conflict(
-                    f"{mine} reads like {theirs} of server {other}",
+                    f"{mine} reads like {theirs} of {terms.kind} {other}",
                     "their tools could not be told apart on /mcp",
                     "choose another name or prefix",
                 )

@@ -10,10 +10,11 @@ from typing import Any
 from gateway.app.operations.entering import unknown
 from gateway.app.operations.places import object_of, pin_row, place_of, wire_place
 from gateway.app.operations.reading import Reading
-from gateway.config import Server
+from gateway.config import Approve, Model, Peer, Upstream
 from gateway.domain.budget import Budget, Limits
 from gateway.domain.flags import flags, tools_by_name
 from gateway.domain.model import Kind
+from gateway.domain.names import called_as
 from gateway.store.identity import DECLARED, REGISTERED, STAND_IN, Key
 from gateway.store.pins import Pin
 
@@ -84,14 +85,16 @@ def server_row(house: Reading, name: str) -> Row:
     if server is None:
         raise unknown("server", name, "see: customhouse server list")
     pins = [pin for pin in house.registry.pins.values() if pin.place[0] == name]
+    terms = house.registry.terms[name]
     return {
         "name": name,
-        "prefix": server.prefix,
+        "kind": str(terms.kind),
+        "prefix": terms.prefix,
         "target": _target(server),
-        "origin": DECLARED if name in house.config.servers else REGISTERED,
+        "origin": DECLARED if name in house.config.upstreams else REGISTERED,
         "suspended": name in house.registry.suspended,
-        "approve": str(server.approve),
-        "tools": list(server.tools),
+        "approve": str(Approve.FIRST_SEEN if terms.first_seen else Approve.ASK),
+        "tools": list(terms.tools),
         "auth": server.auth,
         "timeout_s": server.timeout_s,
         "limits": limits_said(server.limits),
@@ -138,7 +141,7 @@ def definitions_shown(house: Reading, pins: Iterable[Pin]) -> list[Row]:
 def _tool_names(house: Reading) -> Iterator[tuple[str, str]]:
     for pin in house.registry.pins.values():
         server, kind, name = pin.place
-        if kind is Kind.TOOL and server in house.servers and not pin.gone:
+        if called_as(kind) is Kind.TOOL and server in house.servers and not pin.gone:
             yield name, object_of(pin.place)
             yield house.registry.wire_name(pin.place), object_of(pin.place)
 
@@ -170,7 +173,11 @@ def _definition_row(house: Reading, pin: Pin) -> Row:
     return pin_row(pin, house.registry.wire_name(pin.place)) | {"object": object_of(pin.place)}
 
 
-def _target(server: Server) -> str:
+def _target(server: Upstream) -> str:
+    if isinstance(server, Model):
+        return f"{server.terms.id} at {server.url.partition('?')[0]}"
+    if isinstance(server, Peer):
+        return server.url.partition("?")[0]
     if server.openapi is not None:
         return f"{server.url}, as {server.openapi.document.partition('?')[0]} has it"
     if server.url:

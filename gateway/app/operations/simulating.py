@@ -21,8 +21,8 @@ from gateway.app.operations.recalling import (
     Missing,
     Recall,
     Recalled,
+    agrees,
     looks_at,
-    verdict_of,
 )
 from gateway.app.operations.search import decided
 from gateway.audit import entry as entries
@@ -37,6 +37,7 @@ from gateway.store.trail import Trail
 
 _VERSIONS = 64  # of which the conditions are kept: calls come in the order of time
 _TAGLESS = frozenset({Kind.ADMIN, Kind.SERVER})
+_FREEDOM = (Verdict.DENY, Verdict.NEEDS, Verdict.ALLOW)  # less of it first
 _FOLDED = "it was refused among so many that refusals were only counted"
 OWN_PAGE = "it read figures of the gateway, and entries do not say which"
 _NO_SUCH_THING = "there was nothing of the name that it asked for"
@@ -103,7 +104,8 @@ def simulate(
         done.calls += 1
         if old.verdict is not new.verdict:
             looked = {**_tagged(before, old), **_tagged(after, new)}
-            changed = _count(done, recalled, new, after)
+            gains = _FREEDOM.index(new.verdict) > _FREEDOM.index(old.verdict)
+            changed = _count(done, recalled, gains, ruled_by(after, new))
             changed.on_tags |= bool(looked) and not _told(entry, looked, tables(entry.policy))
     return done
 
@@ -170,21 +172,20 @@ def _both(
     on_tags = looks_at(before, old, TAGGED) or looks_at(after, new, TAGGED)
     if on_tags and call.definition is None and call.kind not in _TAGLESS:
         raise Missing(_NO_TAGS)
-    if entry.policy == before.version and verdict_of(entry) is not old.verdict:
+    if entry.policy == before.version and not agrees(entry, old.verdict):
         raise Missing(_NOT_ALIKE)
     return old, new
 
 
-def _count(done: Simulation, recalled: Recalled, new: Decision, after: Snapshot) -> Changed:
+def _count(done: Simulation, recalled: Recalled, gains: bool, by: str) -> Changed:
     call, entry = recalled.call, recalled.entry
-    gains = new.verdict is Verdict.ALLOW
     done.gained += gains
     done.lost += not gains
     who = call.principal
     key = Sum(who.subject, who.tenant, object_of(call), str(call.act), gains)
     changed = done.changed.setdefault(key, Changed("", 0, 0, ""))
     changed.call, changed.leaf, changed.at_us = entry.call, entry.i, entry.t
-    changed.by = ruled_by(after, new)
+    changed.by = by
     changed.calls += 1
     return changed
 

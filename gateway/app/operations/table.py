@@ -9,6 +9,7 @@ from typing import Any
 from gateway.app.house import House
 from gateway.app.operations import (
     agents,
+    approvals,
     approving,
     calls,
     erasing,
@@ -18,6 +19,7 @@ from gateway.app.operations import (
     proposing,
     rotating,
     servers,
+    stopping,
     tokens,
 )
 
@@ -47,10 +49,17 @@ OPERATIONS: Mapping[str, Operation] = MappingProxyType(
         "server.resume": servers.resume,
         "tool.approve": approving.approve,
         "tool.call": calls.call,
+        "run.stop": stopping.stop_run,
+        "freeze": stopping.freeze,
+        "thaw": stopping.thaw,
         "policy.apply": policy.apply,
         "policy.rollback": policy.rollback,
         "policy.approve": proposing.approve,
         "policy.pending": proposing.pending,
+        "approval.list": approvals.waiting,
+        "approval.show": approvals.show,
+        "approval.approve": approvals.approve,
+        "approval.deny": approvals.deny,
         "audit.payload_read": payloads.read,
         "audit.erase": erasing.erase,
     }

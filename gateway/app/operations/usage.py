@@ -14,10 +14,10 @@ from itertools import pairwise
 from typing import Any, TypeVar
 
 from gateway.app.operations.query import Query
-from gateway.app.operations.recalling import Decided, Missing, Recall, verdict_of
+from gateway.app.operations.recalling import Decided, Missing, Recall, Recalled, verdict_of
 from gateway.app.operations.simulating import asked, asked_of_all
 from gateway.audit import entry as entries
-from gateway.domain.model import Call, Principal, Verdict
+from gateway.domain.model import Call, Decision, Principal, Verdict
 from gateway.policy.decide import object_of
 from gateway.policy.narrow import Done, Narrowed, narrowed, narrower, no_line, untold, wider
 from gateway.policy.rules import ANY, Link, Rule
@@ -27,6 +27,7 @@ from gateway.store.trail import Trail
 _OTHER_RULE = "it names a rule that its policy does not have"
 _NOT_ANY_MORE = "the policy in force does not allow it any more"
 _ALLOWED_NOW = "the policy in force allows it by now"
+_NOBODY = Principal("", "")  # where a rule is for everybody
 _UNFIT = "its name cannot stand in a rule"
 MAX_NAMES = 100_000  # that suggestions are made of; callers can invent URIs
 _TOO_MANY = f"more than {MAX_NAMES} different names"
@@ -103,11 +104,10 @@ def unused(trail: Trail, recall: Recall, query: Query, snapshot: Snapshot) -> Un
     calls = 0
     for entry in asked_of_all(trail, query, left_out):
         try:
-            rule = _ruled(recall, snapshot, entry)
-            if rule >= 0:
+            for who, rule in _ruled(recall, snapshot, entry):
                 deciding.add(rule)
-            if rule >= 0 and snapshot.rules[rule].subject != ANY:
-                known[recall.principal(entry), snapshot.rules[rule].subject] = None
+                if snapshot.rules[rule].subject != ANY:
+                    known[who, snapshot.rules[rule].subject] = None
             calls += 1
         except Missing as missing:
             left_out[str(missing)] += 1
@@ -135,8 +135,8 @@ def from_used(trail: Trail, recall: Recall, query: Query, snapshot: Snapshot) ->
     for entry in asked(trail, query, found.not_counted):
         if isinstance(entry, entries.Intent):
             try:
-                key = _use(recall, snapshot, entry)
-                used[_bounded(key, used)] += 1
+                for key in _uses(recall, snapshot, entry):
+                    used[_bounded(key, used)] += 1
                 found.calls += 1
             except Missing as missing:
                 found.not_counted[str(missing)] += 1
@@ -164,12 +164,20 @@ def from_refused(trail: Trail, recall: Recall, query: Query, snapshot: Snapshot)
     return found
 
 
-def _use(recall: Recall, snapshot: Snapshot, entry: Decided) -> tuple[int, Done]:
-    """What was done under which rule in force; -1: under none, it is open to all. Raises: Missing."""
+def _uses(recall: Recall, snapshot: Snapshot, entry: entries.Intent) -> list[tuple[int, Done]]:
+    """What was done under which rule in force; -1: under none, it is open to all.
+
+    A call that was made for others took a right of each of them. Raises: Missing.
+    """
     rule, verdict = _ruling(recall, snapshot, entry)
     if verdict is Verdict.DENY:
         raise Missing(_NOT_ANY_MORE)  # taken away since: not to be given back unnoticed
-    recalled = recall.recalled(entry)
+    if not entry.actors:
+        return [_use(recall, snapshot, recall.recalled(entry), rule)]
+    return [(decision.rule, _done(call)) for call, decision in _parties(recall, snapshot, entry)]
+
+
+def _use(recall: Recall, snapshot: Snapshot, recalled: Recalled, rule: int) -> tuple[int, Done]:
     for other in narrower(snapshot, recalled.call, rule):
         with suppress(Missing):  # whether it allowed it, too, cannot be told
             if recall.holds(snapshot, recalled, other):
@@ -181,7 +189,7 @@ def _want(recall: Recall, snapshot: Snapshot, entry: Decided) -> _Asked:
     """What was refused, and why no rule for it would help. Raises: Missing."""
     recalled = recall.recalled(entry)
     decision = recall.decide(snapshot, recalled)
-    if decision.verdict is Verdict.ALLOW:
+    if decision.verdict is not Verdict.DENY:
         raise Missing(_ALLOWED_NOW)
     return _done(recalled.call), no_line(snapshot, recalled.call, decision)
 
@@ -206,11 +214,30 @@ def _leads_to_untold(snapshot: Snapshot, link: Link) -> bool:
     return bool(allowed) and all(map(untold, allowed))
 
 
-def _ruled(recall: Recall, snapshot: Snapshot, entry: Decided | entries.Single) -> int:
-    """The rule in force that decides *entry*, -1 when none does. Raises: Missing."""
+def _ruled(
+    recall: Recall, snapshot: Snapshot, entry: Decided | entries.Single
+) -> list[tuple[Principal, int]]:
+    """The rules in force that decide *entry*, each with whom it concerns. Raises: Missing."""
     if isinstance(entry, entries.Single):
-        return snapshot.decide(recall.administered(entry), entry.t).rule
-    return _ruling(recall, snapshot, entry)[0]
+        rule = snapshot.decide(recall.administered(entry), entry.t).rule
+    elif isinstance(entry, entries.Intent) and entry.actors:
+        parties = _parties(recall, snapshot, entry)
+        return [(call.principal, said.rule) for call, said in parties if said.rule >= 0]
+    else:
+        rule = _ruling(recall, snapshot, entry)[0]
+    if rule < 0:
+        return []
+    needs_no_name = snapshot.rules[rule].subject == ANY
+    return [(_NOBODY if needs_no_name else recall.principal(entry), rule)]
+
+
+def _parties(
+    recall: Recall, snapshot: Snapshot, entry: entries.Intent
+) -> list[tuple[Call, Decision]]:
+    """What the policy in force says of each whose right it took. Raises: Missing."""
+    recalled = recall.recalled(entry)
+    recall.decide(snapshot, recalled)  # opens the arguments where they matter
+    return snapshot.by_party(recalled.call, entry.t)
 
 
 def _ruling(recall: Recall, snapshot: Snapshot, entry: Decided) -> tuple[int, Verdict | None]:

@@ -8,14 +8,14 @@ from typing import Any
 
 from gateway.config.secrets import is_reference
 from gateway.config.sources.candidate import Candidate
-from gateway.config.values import Agent, Server
+from gateway.config.values import Agent, Upstream
 
 
 def unless_taken(
     one: Candidate,
     own: Mapping[str, Any],
     agents: Mapping[str, Agent],
-    servers: Mapping[str, Server],
+    servers: Mapping[str, Upstream],
 ) -> Candidate:
     """*one*, or why it is left out: it would be sent a secret of an agent or of another server.
 
@@ -35,13 +35,13 @@ def unless_taken(
 
 
 def _owners(
-    name: str, agents: Mapping[str, Agent], servers: Mapping[str, Server]
+    name: str, agents: Mapping[str, Agent], servers: Mapping[str, Upstream]
 ) -> Iterator[tuple[str, str]]:
     """Each reference that is in use, but by the server *name* itself, and who uses it."""
     for called, agent in agents.items():
         if agent.key:
             yield agent.key, f"agent {called}"
     for called, server in servers.items():
-        for value in (server.auth, *server.env.values()):
+        for value in server.references:
             if called != name and is_reference(value):
                 yield value, f"server {called}"

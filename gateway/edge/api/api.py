@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Scope, Send
 
 from gateway.domain.model import Act, Call, CallClass, Kind, Principal, Verdict
 from gateway.domain.operator import Exit, OperationRefused
@@ -27,20 +27,20 @@ from gateway.domain.refusal import (
     UNSUPPORTED_MEDIA,
     Refused,
 )
-from gateway.edge.allowance import Allowances
 from gateway.edge.api.cursor import Cursors
 from gateway.edge.api.desk import EVERY_TENANT, Desk, Errand, Guard, Stale, Withdrawn
 from gateway.edge.api.document import document
 from gateway.edge.api.etag import encoded, etag_of, is_seen, tags
 from gateway.edge.api.places import Places
-from gateway.edge.api.problem import PROBLEM_TYPE, Declined, bad, problem_answer
+from gateway.edge.api.problem import PROBLEM_TYPE, Declined, bad, fault_problem, problem_answer
 from gateway.edge.api.request import MAX_BODY_BYTES, has_body, read_object, read_query, refuse_body
 from gateway.edge.api.routes import PREFIX, Queue, Route, route_of, routes_at
 from gateway.edge.arrival import read_body
-from gateway.edge.exchange import JSON_TYPE, Headers, respond
-from gateway.edge.head import Head, is_json
+from gateway.edge.head import is_json
 from gateway.edge.house import House, Settings
 from gateway.edge.ids import new_call_id
+from gateway.edge.line import JSON_TYPE, Headers, respond
+from gateway.edge.outlet import Visit
 from gateway.edge.reply import Answer
 
 DOCUMENT = f"{PREFIX}/openapi.json"
@@ -50,32 +50,6 @@ _HEADERS: Headers = [(b"cache-control", b"no-store"), (b"x-content-type-options"
 
 def is_api(path: str) -> bool:
     return path.startswith(PREFIX) and path[len(PREFIX) : len(PREFIX) + 1] in ("", "/")
-
-
-async def respond_problem(send: Send, refused: Refused, headers: Headers) -> None:
-    """Say no, in the way of the API."""
-    answer = problem_answer(refused)
-    await respond(send, answer, [*_HEADERS, *headers, *_more(refused)], PROBLEM_TYPE)
-
-
-class Progress(Protocol):
-    """How far a request has come, for whoever has to say no to it."""
-
-    method: str  # what it is about, once that is known
-    unread: bool  # it has a body that nobody has read
-
-
-@dataclass(slots=True)
-class Inquiry:
-    """One request that was let in at the door."""
-
-    scope: Scope
-    receive: Receive
-    send: Send
-    head: Head
-    principal: Principal
-    allowances: Allowances
-    progress: Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +79,20 @@ class Api:
         """Sign cursors with another key from here on; lists that are open begin anew."""
         self._cursors = Cursors(state_key)
 
-    async def serve(self, inquiry: Inquiry) -> None:
+    def has(self, path: str) -> bool:
+        return is_api(path)
+
+    async def say(self, send: Send, refused: Refused, headers: Headers) -> None:
+        answer = problem_answer(refused)
+        await respond(send, answer, [*_HEADERS, *headers, *_more(refused)], PROBLEM_TYPE)
+
+    async def say_fault(self, send: Send, call_id: str, headers: Headers) -> None:
+        await respond(send, fault_problem(call_id), headers, PROBLEM_TYPE)
+
+    async def serve(self, visit: Visit) -> None:
         """Answer one request. Raises: Refused: to be entered (no call id yet) and said."""
         try:
-            await self._served(inquiry)
+            await self._served(visit)
         except OperationRefused as said:
             raise Declined(said) from said
         except Stale as stale:
@@ -116,39 +100,39 @@ class Api:
         except Withdrawn as withdrawn:
             raise Refused(FORBIDDEN) from withdrawn
 
-    async def _served(self, inquiry: Inquiry) -> None:
-        inquiry.allowances.check(inquiry.principal, monotonic())
-        if inquiry.scope["path"] == DOCUMENT:
-            await self._describe(inquiry)
+    async def _served(self, visit: Visit) -> None:
+        visit.allowances.check(visit.principal, monotonic())
+        if visit.scope["path"] == DOCUMENT:
+            await self._describe(visit)
             return
-        inquiry.progress.unread = has_body(inquiry.head)
-        route, parts = _found(inquiry.scope)
-        inquiry.progress.method = f"api/{route.operation}"
+        visit.progress.unread = has_body(visit.head)
+        route, parts = _found(visit.scope)
+        visit.progress.method = f"api/{route.operation}"
         if route.act is Act.READ:
-            refuse_body(inquiry.head)
-        let = await self._let_in(inquiry, route, parts)
-        query = read_query(route, inquiry.scope["query_string"])
+            refuse_body(visit.head)
+        let = await self._let_in(visit, route, parts)
+        query = read_query(route, visit.scope["query_string"])
         look = route.act is Act.READ
         # Whoever sends or reads slowly takes nobody's place.
-        body = b"" if look else await self._body(inquiry)
-        async with self._places[route.queue].taken(inquiry.principal):
+        body = b"" if look else await self._body(visit)
+        async with self._places[route.queue].taken(visit.principal):
             if look:
-                done = await self._look(inquiry, let, query)
+                done = await self._look(visit, let, query)
             else:
-                done = await self._change(inquiry, let, body)
-        await _answer(inquiry, encoded(done), route.status, tagged=look)
+                done = await self._change(visit, let, body)
+        await _answer(visit, encoded(done), route.status, tagged=look)
 
-    async def _describe(self, inquiry: Inquiry) -> None:
+    async def _describe(self, visit: Visit) -> None:
         """The document: for whoever may knock, and nothing of this house stands in it."""
-        _only_get(inquiry.scope)
-        refuse_body(inquiry.head)
-        call = self._call(inquiry.principal, "openapi", "api", Act.READ, CallClass.FREE)
+        _only_get(visit.scope)
+        refuse_body(visit.head)
+        call = self._call(visit.principal, "openapi", "api", Act.READ, CallClass.FREE)
         await self._house.pipeline.rate(call)
-        await _answer(inquiry, self._document)
+        await _answer(visit, self._document)
 
-    async def _let_in(self, inquiry: Inquiry, route: Route, parts: Mapping[str, str]) -> _Let:
+    async def _let_in(self, visit: Visit, route: Route, parts: Mapping[str, str]) -> _Let:
         """Raises: Refused: policy does not allow it, or only for less than it is about."""
-        who = inquiry.principal
+        who = visit.principal
         call = self._call(who, route.operation, route.noun, route.act, CallClass.SINGLE)
         await self._house.pipeline.enter(call)
         if who.was_handed_out:
@@ -167,12 +151,12 @@ class Api:
             raise Refused(FORBIDDEN, detail={"problem": problem})
         return _Let(route, parts, call, tenant)
 
-    async def _look(self, inquiry: Inquiry, let: _Let, query: dict[str, Any]) -> Any:
+    async def _look(self, visit: Visit, let: _Let, query: dict[str, Any]) -> Any:
         def holds() -> bool:
             return self._still(let)
 
         cursor, most = query.pop("cursor", ""), query.pop("limit", DEFAULT_LIMIT)
-        errand = let.errand(inquiry.principal, query, most=most, holds=holds)
+        errand = let.errand(visit.principal, query, most=most, holds=holds)
         if cursor:
             errand = replace(errand, after=self._cursors.read(errand, cursor))
         if not holds():
@@ -185,46 +169,46 @@ class Api:
         more = {"next": self._cursors.make(errand, found.after)} if found.after else {}
         return {"items": found.value, **more}
 
-    async def _change(self, inquiry: Inquiry, let: _Let, body: bytes) -> Any:
+    async def _change(self, visit: Visit, let: _Let, body: bytes) -> Any:
         given = read_object(let.route, body)
-        errand = let.errand(inquiry.principal, given)
-        guard = self._guard(inquiry, let)
+        errand = let.errand(visit.principal, given)
+        guard = self._guard(visit, let)
 
         def holds() -> bool:
             return self._still(let)
 
         return await self._desk.carry_out(errand, guard, holds)
 
-    async def _body(self, inquiry: Inquiry) -> bytes:
-        head, who = inquiry.head, inquiry.principal
+    async def _body(self, visit: Visit) -> bytes:
+        head, who = visit.head, visit.principal
 
         def pay(used_bytes: int) -> None:
-            inquiry.allowances.charge(who, used_bytes, monotonic())
-            inquiry.allowances.check(who, monotonic())
+            visit.allowances.charge(who, used_bytes, monotonic())
+            visit.allowances.check(who, monotonic())
 
         try:
             async with asyncio.timeout(self._settings.body_deadline_s):
-                body = await read_body(inquiry.receive, head, MAX_BODY_BYTES, pay)
+                body = await read_body(visit.receive, head, MAX_BODY_BYTES, pay)
         except TimeoutError:
             problem = "the body did not come in time"
             raise Refused(MALFORMED, detail={"problem": problem}) from None
         plain = is_json(head.get(b"content-type")) and b"content-encoding" not in head.values
         if body and not plain:
             raise Refused(UNSUPPORTED_MEDIA)
-        inquiry.progress.unread = False
+        visit.progress.unread = False
         return body
 
-    def _guard(self, inquiry: Inquiry, let: _Let) -> Guard | None:
+    def _guard(self, visit: Visit, let: _Let) -> Guard | None:
         """Which state the change is for. Raises: Refused: ETAG_MISSING, ETAG_STALE."""
         if not let.route.guard:
             return None
-        line = inquiry.head.get(b"if-match")
-        if not line or line == b"*" or b"if-match" in inquiry.head.repeated:
+        line = visit.head.get(b"if-match")
+        if not line or line == b"*" or b"if-match" in visit.head.repeated:
             raise Refused(ETAG_MISSING)  # "any state" is what this is to prevent
         etags = tags(line)
         if etags is None:
             raise bad("If-Match is not a list of ETags")
-        look = Errand(inquiry.principal, let.tenant, route_of(let.route.guard).operation, let.parts)
+        look = Errand(visit.principal, let.tenant, route_of(let.route.guard).operation, let.parts)
         return Guard(look, etags)
 
     def _still(self, let: _Let) -> bool:
@@ -282,14 +266,14 @@ def _more(refused: Refused) -> Headers:
 
 
 async def _answer(
-    inquiry: Inquiry, body: bytes, status: int = HTTPStatus.OK, *, tagged: bool = True
+    visit: Visit, body: bytes, status: int = HTTPStatus.OK, *, tagged: bool = True
 ) -> None:
     etag = etag_of(body)
     if not tagged:
-        await respond(inquiry.send, Answer(status, body), _HEADERS, JSON_TYPE)
+        await respond(visit.send, Answer(status, body), _HEADERS, JSON_TYPE)
         return
     said = [*_HEADERS, (b"etag", etag.encode("ascii"))]
-    if is_seen(inquiry.head.get(b"if-none-match"), etag):
-        await respond(inquiry.send, Answer(HTTPStatus.NOT_MODIFIED, b""), said)
+    if is_seen(visit.head.get(b"if-none-match"), etag):
+        await respond(visit.send, Answer(HTTPStatus.NOT_MODIFIED, b""), said)
         return
-    await respond(inquiry.send, Answer(status, body), said, JSON_TYPE)
+    await respond(visit.send, Answer(status, body), said, JSON_TYPE)

@@ -12,6 +12,7 @@ from enum import Enum, auto
 from types import MappingProxyType
 from typing import Any, Final
 
+from gateway.domain.approval import MAX_CALLS
 from gateway.domain.model import Act
 from gateway.edge.api import shapes
 from gateway.edge.api.shapes import DIGEST, TEXT, Shape, listing, record
@@ -26,6 +27,7 @@ PARTS: Final[Mapping[str, str]] = MappingProxyType(
         "id": "[A-Za-z0-9:_-]{1,128}",
         "call": "[0-9A-HJKMNP-TV-Z]{26}",
         "digest": "[0-9a-f]{64}",
+        "approval": "A-[0-9A-HJKMNP-TV-Z]{8}",
     }
 )
 
@@ -213,6 +215,32 @@ ROUTES: Final = (
         "/policy/proposals/{digest}/approve", "policy.approve", "approvals",
         "Put in force what somebody else proposed, and the asker has seen.",
         shapes.POLICY_APPLIED, guard="/policy/proposals/{digest}",
+    ),
+    _list(
+        "/approvals", "approval.list", "approvals",
+        "Calls that wait for an approval, or for being made with one.", shapes.APPROVAL, of_house=False,
+    ),
+    _look(
+        "/approvals/{approval}", "approval.show", "approvals", "One of them.", shapes.APPROVAL,
+        of_house=False,
+    ),
+    _look(
+        "/approvals/{approval}/arguments", "approval.arguments", "approvals",
+        "The same with its arguments and the rule that asks for it: for whoever has a role that it"
+        " waits for. Each look is an entry.",
+        shapes.APPROVAL_SHOWN, of_house=False, queue=Queue.SEARCHES,
+    ),
+    _change(
+        "/approvals/{approval}/approve", "approval.approve", "approvals",
+        "Let just this call be made, once; or with `calls` so many of its run, whatever their"
+        " arguments. Takes the role, too, and nobody approves what they asked for.",
+        shapes.APPROVAL, of_house=False, guard="/approvals/{approval}",
+        body=_body({"calls": {"type": "integer", "minimum": 1, "maximum": MAX_CALLS}}),
+    ),
+    _change(
+        "/approvals/{approval}/deny", "approval.deny", "approvals",
+        "Say no; the caller is told the reason.", shapes.APPROVAL, of_house=False,
+        guard="/approvals/{approval}",
     ),
     _list(
         "/budgets", "budget.list", "budgets", "What limits have left.", shapes.BUDGET,

@@ -34,7 +34,7 @@ def by_name(of: Shape) -> Shape:
 
 
 SERVER = record(
-    name=TEXT, prefix=TEXT, target=TEXT, origin=TEXT, suspended=FLAG, approve=TEXT, tools=TEXTS,
+    name=TEXT, kind=one_of("server", "model", "peer"), prefix=TEXT, target=TEXT, origin=TEXT, suspended=FLAG, approve=TEXT, tools=TEXTS,
     auth=TEXT, timeout_s={"type": "number"}, limits=TEXTS, definitions=by_name(WHOLE),
     state=one_of("serving", "suspended", "not in the lock", "unreachable"), failure=TEXT,
 )  # fmt: skip
@@ -80,11 +80,28 @@ POLICY_APPLIED = record(
     warnings=TEXTS,
 )
 EXPLANATION = record(
-    allowed=FLAG, verdict=one_of("allow", "deny"), agent=TEXT, tenant=TEXT, object=TEXT, act=TEXT,
+    allowed=FLAG, verdict=one_of("allow", "deny", "needs"), agent=TEXT, tenant=TEXT, object=TEXT, act=TEXT,
     by=TEXT, fix=TEXT, stopped=TEXT, conditions=by_name(FLAG), policy=DIGEST,
+    approvals={"type": "array", "items": TEXTS},
     matches={"type": "array", "items": record(place=TEXT, rule=TEXT)}, nearest=TEXTS,
     said=TEXT,
 )  # fmt: skip
+_APPROVAL = {
+    "approval": TEXT, "state": one_of("waiting", "granted", "denied", "expired"),
+    "tenant": TEXT, "agent": TEXT,
+    "actors": TEXTS, "object": TEXT, "definition": TEXT, "digest": DIGEST, "roles": TEXT, "run": TEXT,
+    "asked_at": TEXT, "until": TEXT, "approved_by": TEXTS, "calls": WHOLE, "used": WHOLE,
+    "denied_by": TEXT, "reason": TEXT,
+}  # fmt: skip
+APPROVAL = record(**_APPROVAL)
+APPROVAL_SHOWN = record(
+    **_APPROVAL,
+    arguments=TEXT,
+    call=TEXT,
+    conditions=by_name(FLAG),
+    rule_place=TEXT,
+    rule_text=TEXT,
+)
 BUDGET = record(
     {
         "rate": TEXT, "meter": TEXT, "window": TEXT, "limit": WHOLE, "held": WHOLE,

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from joserfc.errors import JoseError, UnsupportedAlgorithmError
-from joserfc.jwk import Key
-from joserfc.jws import JWSRegistry, deserialize_compact
+from joserfc.jwk import Key, OKPKey
+from joserfc.jws import JWSRegistry, deserialize_compact, serialize_compact
 
 from gateway.edge.oauth.issuer import Issuer, NotGood
 
@@ -115,6 +115,11 @@ def check_signature(token: str, said: Said, key: Key) -> None:
         raise NotGood("its signature is wrong") from err
     if _object(proved.payload) != said.claims:
         raise NotGood("its signature is of something else")
+
+
+def sign(header: dict[str, Any], claims: bytes, key: OKPKey) -> str:
+    """A token of our own, in the compact form (RFC 7515)."""
+    return serialize_compact(header, claims, key, registry=_Registry(algorithms=[header["alg"]]))
 
 
 class _Registry(JWSRegistry):

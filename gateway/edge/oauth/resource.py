@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -22,7 +22,9 @@ from gateway.edge.authn import CHALLENGE
 from gateway.edge.endpoint import ALL, Endpoint, Span, endpoint_of
 from gateway.edge.house import Identity
 from gateway.edge.oauth.issuer import Issuer
-from gateway.edge.oauth.tokens import Tokens
+
+if TYPE_CHECKING:  # imported with the first token: see gateway.app.issuers
+    from gateway.edge.oauth.tokens import Tokens
 
 WELL_KNOWN = "/.well-known/oauth-protected-resource"
 FETCH_WAIT_S = 5.0
@@ -31,17 +33,29 @@ Header = tuple[bytes, bytes]
 
 @dataclass(frozen=True, slots=True)
 class OAuth:
-    """Made where there are issuers, and only there; without it nothing speaks of OAuth."""
+    """Made where the gateway can say its own URL: there it is an issuer itself.
+
+    *is_told*: clients hear of it. Some ignore the key they were given once they do, so that only a
+    gateway speaks of tokens which has somebody for them: issuers, or agents with public keys.
+    """
 
     public_url: str
     issuers: tuple[Issuer, ...]
-    tokens: Tokens
+    tokens: Callable[[], Tokens]
     keys: Identity  # of agents: they go on opening the door
     decide: Callable[[Call], Decision]
     fetch: Callable[[str], Awaitable[None]]  # the keys of an issuer, if that may be now
+    is_told: bool = True
+    _everywhere: Identity = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        everywhere = _Credentials(self.keys, self.tokens, self._resource(ALL))
+        object.__setattr__(self, "_everywhere", everywhere)
 
     def identity(self, endpoint: Endpoint | None = None) -> Identity:
         """Who may come in at *endpoint*, with a key or with a token."""
+        if endpoint is None or endpoint == ALL:
+            return self._everywhere
         return _Credentials(self.keys, self.tokens, self._resource(endpoint))
 
     async def renewed(self, issuer: str) -> None:
@@ -52,14 +66,14 @@ class OAuth:
 
     def metadata(self, path: str) -> bytes | None:
         """The metadata of the endpoint whose well-known place *path* is; None when it is none."""
-        if not path.startswith(WELL_KNOWN):
+        if not self.is_told or not path.startswith(WELL_KNOWN):
             return None
         endpoint = endpoint_of(path[len(WELL_KNOWN) :] or ALL.path)
         if endpoint is None or endpoint.bare or not _is_plain(endpoint):
             return None
         said: dict[str, Any] = {
             "resource": self._resource(endpoint),
-            "authorization_servers": [issuer.url for issuer in self.issuers],
+            "authorization_servers": [*(issuer.url for issuer in self.issuers), self.public_url],
             "bearer_methods_supported": ["header"],
             "resource_name": "Customhouse",
         }
@@ -70,7 +84,7 @@ class OAuth:
 
     def challenge(self, endpoint: Endpoint | None, *, presented: bool) -> Header:
         """What a 401 says; *presented*: there was a credential, and it is not good."""
-        if endpoint is None or endpoint.bare:
+        if endpoint is None or endpoint.bare or not self.is_told:
             return CHALLENGE
         first = {next(iter(i.role_of_scope)) for i in self.issuers if i.role_of_scope}
         # Which issuer the client will ask is not known: where they differ, its metadata has to do.
@@ -126,21 +140,21 @@ class OAuth:
 
 @dataclass(frozen=True, slots=True)
 class _Credentials:
-    """Keys of agents and tokens of issuers, at one endpoint."""
+    """Keys of agents and tokens, at one endpoint."""
 
     keys: Identity
-    tokens: Tokens
+    tokens: Callable[[], Tokens]
     resource: str
 
     def authenticate(self, token: str, now_us: int) -> Principal | None:
         principal = self.keys.authenticate(token, now_us)
         if principal is None and token.count(".") == 2:
-            return self.tokens.authenticate(token, self.resource, now_us)
+            return self.tokens().authenticate(token, self.resource, now_us)
         return principal
 
     def is_live(self, principal: Principal, now_us: int) -> bool:
         if principal.token is not None:
-            return self.tokens.is_live(principal.token, now_us)
+            return self.tokens().is_live(principal.token, now_us)
         return self.keys.is_live(principal, now_us)
 
 

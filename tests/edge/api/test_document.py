@@ -156,6 +156,7 @@ def test_nothing_is_said_in_two_places(route: Route) -> None:
 @pytest.mark.parametrize("route", BY_ID)
 def test_a_path_leads_to_one_route_for_each_verb(route: Route) -> None:
     examples = {"name": "shelf", "id": "k0123", "call": "0" * 26, "digest": "0" * 64}
+    examples["approval"] = "A-7F3K9QXY"
     there = routes_at(PREFIX + route.path.format(**examples))
     assert [one for one, _ in there if one.verb == route.verb] == [route]
 

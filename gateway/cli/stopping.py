@@ -1,0 +1,67 @@
+"""customhouse freeze, thaw, and suspend for what is no server."""
+
+from __future__ import annotations
+
+from copy import copy
+
+import click
+
+from gateway.cli.invocation import Invocation, changing, common
+
+
+@click.command("freeze")
+@changing
+@common
+def freeze(on: Invocation, reason: str) -> None:
+    """Let nothing through any more, whoever asks; what is open ends within a second."""
+    done = on.change("freeze", reason=reason)
+    on.screen.whole(done)
+    already = "" if done["changed"] else " already"
+    on.screen.line(f"everything is stopped{already}; open again with: customhouse thaw")
+
+
+@click.command("thaw")
+@changing
+@common
+def thaw(on: Invocation, reason: str) -> None:
+    """Let calls through again."""
+    done = on.change("thaw", reason=reason)
+    on.screen.whole(done)
+    on.screen.line("calls are let through" + ("" if done["changed"] else ", as they were before"))
+
+
+@click.group("peer")
+def peer() -> None:
+    """Other agents behind the border; all else is as for servers."""
+
+
+@click.group("model")
+def model() -> None:
+    """Models behind the border; all else is as for servers."""
+
+
+@click.command("suspend")
+@click.argument("name")
+@changing
+@common
+def suspend(on: Invocation, name: str, reason: str) -> None:
+    """Let no further call through to it; what is open ends within a second."""
+    done = on.change("server.suspend", name=name, reason=reason)
+    on.screen.whole(done)
+    on.screen.line(f"{done['name']} is suspended" + ("" if done["changed"] else " already"))
+
+
+@click.command("resume")
+@click.argument("name")
+@changing
+@common
+def resume(on: Invocation, name: str, reason: str) -> None:
+    """Let calls through to it again."""
+    done = on.change("server.resume", name=name, reason=reason)
+    on.screen.whole(done)
+    on.screen.line(f"{done['name']} is serving" + ("" if done["changed"] else " already"))
+
+
+for group in (peer, model):  # copies: the help of each ends with its own words
+    group.add_command(copy(suspend))
+    group.add_command(copy(resume))

@@ -1,0 +1,194 @@
+"""From an HTTP request to one A2A request, whichever binding it came in.
+
+POST /a2a/<peer>                                     JSON-RPC 2.0; also with a slash behind it
+POST /a2a/<peer>/message:send                        HTTP+JSON, as the protocol spells its paths
+GET  /a2a/<peer>/tasks/<id>?historyLength=5
+GET  /a2a/<peer>/.well-known/agent-card.json         the card
+POST /a2a/<peer>/push/<word>                         what the peer tells: gateway.edge.a2a.counter
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from gateway.domain.a2a import METHODS, VERSION, BadMember, as_spelled
+from gateway.domain.a2a import Method as Wire
+from gateway.domain.refusal import (
+    BAD_PARAMS,
+    MALFORMED,
+    TOO_LARGE_REQUEST,
+    UNKNOWN_METHOD,
+    UNPARSABLE,
+    UNSUPPORTED_MEDIA,
+    Refused,
+)
+from gateway.edge.a2a.errors import NotSpoken
+from gateway.edge.head import Head
+from gateway.edge.shape import Overgrown
+from gateway.edge.strict import Ambiguous, parse, scan
+
+PREFIX, PUSH = "/a2a/", "push"
+CARD_PATH = ".well-known/agent-card.json"
+_JSON = frozenset({b"application/json", b"application/a2a+json"})
+_VERSION = b"a2a-version"
+_WHOLE = re.compile(r"-?[0-9]{1,9}", re.ASCII)
+_NUMBERS = frozenset({"historyLength", "pageSize"})
+_TRUTHS = {"includeArtifacts": {"true": True, "false": False}}
+
+
+class Place(NamedTuple):
+    """What of the path comes behind /a2a/: the peer, and what is asked of it ("": JSON-RPC)."""
+
+    peer: str
+    rest: str
+
+
+class Asked(NamedTuple):
+    """One request. *id*: of the JSON-RPC message, raw; b"" in HTTP+JSON."""
+
+    peer: str
+    method: str
+    params: dict[str, Any]
+    id: bytes = b""
+    n_bytes: int = 0  # of its body
+
+    @property
+    def is_rpc(self) -> bool:
+        return bool(self.id)
+
+
+def place_of(path: str) -> Place | None:
+    """None: the path is not of this outlet."""
+    if not path.startswith(PREFIX):
+        return None
+    peer, _, rest = path[len(PREFIX) :].partition("/")
+    return Place(peer, rest) if peer else None
+
+
+def is_pushed(place: Place) -> bool:
+    return place.rest.startswith(PUSH + "/")
+
+
+def read_rpc(place: Place, head: Head, body: bytes) -> Asked:
+    """Raises: Refused: UNSUPPORTED_MEDIA, UNPARSABLE, MALFORMED, TOO_LARGE_REQUEST."""
+    check_type(head)
+    message = parse(body)
+    if not message.id:
+        raise Refused(MALFORMED, detail={"problem": "a request without an id has no answer"})
+    params = dict(message.params)
+    if message.method in METHODS:
+        params = _as_spelled(params)
+    return Asked(place.peer, message.method, params, message.id, len(body))
+
+
+def read_rest(place: Place, verb: str, query: bytes, head: Head, body: bytes) -> Asked:
+    """Raises: Refused: as `read_rpc`, and UNKNOWN_METHOD: no such path, or not with this verb."""
+    wire, named = _routed(verb, "/" + place.rest)
+    if verb != "POST":
+        return Asked(place.peer, wire.name, {**_as_spelled(_in_query(query)), **named})
+    if not body:
+        return Asked(place.peer, wire.name, named)
+    check_type(head)
+    params = _as_spelled(object_in(body))
+    for member, value in named.items():
+        if params.get(member, value) != value:
+            problem = f"{member} in the body is not the one in the path"
+            raise Refused(BAD_PARAMS, detail={"problem": problem})
+    return Asked(place.peer, wire.name, {**params, **named}, n_bytes=len(body))
+
+
+def _as_spelled(params: dict[str, Any]) -> dict[str, Any]:
+    """Raises: Refused: BAD_PARAMS."""
+    try:
+        return as_spelled(params)
+    except BadMember as err:
+        raise Refused(BAD_PARAMS, detail={"problem": str(err)}) from None
+
+
+def check_version(head: Head) -> None:
+    """Missing means 0.3 (A2A 1.0 s3.6.2). Raises: NotSpoken."""
+    said = head.get(_VERSION).decode("latin-1")
+    if said.split(".")[0] != VERSION.split(".", maxsplit=1)[0] or _VERSION in head.repeated:
+        raise NotSpoken(said[:40])
+
+
+def check_type(head: Head) -> None:
+    """Raises: Refused: UNSUPPORTED_MEDIA."""
+    kind = head.get(b"content-type").split(b";")[0].strip().lower()
+    if kind not in _JSON or b"content-encoding" in head.values:
+        raise Refused(UNSUPPORTED_MEDIA)
+
+
+def _routed(verb: str, path: str) -> tuple[Wire, dict[str, Any]]:
+    for wire, pattern in _ROUTES:
+        found = pattern.fullmatch(path)
+        # A subscription is asked for with either verb (the specification says GET, the SDK POST).
+        fits = wire.verb == verb or (wire.name == "SubscribeToTask" and verb == "POST")
+        if found is not None and fits:
+            return wire, found.groupdict()
+    raise Refused(UNKNOWN_METHOD)
+
+
+def _pattern(wire: Wire) -> re.Pattern[str]:
+    # An id of ours holds none of these characters.
+    return re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/:]+)", re.escape(wire.path)))
+
+
+_ROUTES = tuple((wire, _pattern(wire)) for wire in METHODS.values())
+
+
+def _in_query(raw: bytes) -> dict[str, Any]:
+    try:
+        pairs = parse_qsl(
+            raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=64
+        )
+    except ValueError:
+        raise _bad("the query is not a list of name=value in UTF-8") from None
+    members: dict[str, Any] = {}
+    for name, text in pairs:
+        if name in members:
+            raise _bad("a parameter is given twice")
+        members[name] = _typed(name, text)
+    return members
+
+
+def _typed(name: str, text: str) -> Any:
+    if name in _NUMBERS:
+        if not _WHOLE.fullmatch(text):
+            raise _bad(f"{name} must be a whole number")
+        return int(text)
+    if name in _TRUTHS:
+        if text.lower() not in _TRUTHS[name]:
+            raise _bad(f"{name} must be true or false")
+        return _TRUTHS[name][text.lower()]
+    return text
+
+
+def object_in(body: bytes) -> dict[str, Any]:
+    """The members of *body*, read strictly. Raises: Refused."""
+    try:
+        msgspec.json.decode(body)  # one value, and nothing behind it
+        members = scan(body)
+    except Overgrown as found:
+        raise Refused(TOO_LARGE_REQUEST, detail={"problem": str(found)}) from None
+    except Ambiguous as found:
+        raise Refused(UNPARSABLE, detail={"problem": str(found)}) from None
+    except (ValueError, RecursionError, msgspec.DecodeError):
+        raise Refused(UNPARSABLE) from None
+    if not isinstance(members, dict):
+        raise Refused(MALFORMED, detail={"problem": "the body is not an object"})
+    return members
+
+
+def members_of(value: Any) -> Mapping[str, Any]:
+    """*value* where it is an object; else nothing."""
+    return value if isinstance(value, dict) else {}
+
+
+def _bad(problem: str) -> Refused:
+    return Refused(BAD_PARAMS, detail={"problem": problem})

@@ -1,0 +1,310 @@
+"""From an A2A request to a Call: of which skill, of which task, and sent on with the peer's names."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+
+from gateway.domain.a2a import CALL, RUN, SKILL
+from gateway.domain.message_rules import message_in, problem_of
+from gateway.domain.model import Call, Definition, Kind, Principal, Reply, Verdict
+from gateway.domain.peer_task import Owner, PeerTask, is_id
+from gateway.domain.refusal import BAD_PARAMS, MESSAGE_REFUSED, Refused
+from gateway.edge.a2a.asked import Asked, members_of
+from gateway.edge.a2a.errors import NoTask
+from gateway.edge.a2a.methods import Method, Naming
+from gateway.edge.a2a.push import Pushes
+from gateway.edge.a2a.tasks import Tasks, Telling, decoded
+from gateway.edge.head import Head
+from gateway.edge.house import House
+from gateway.edge.reply import OWN_META_PREFIX
+from gateway.edge.ties import MAX_KEY_CHARS, Ties, ties_of
+
+ANY_SKILL = "*"
+EXTENSIONS = "A2A-Extensions"
+_MAX_EXTENSIONS_BYTES = 4096
+_TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request that was read, and who sent it."""
+
+    asked: Asked
+    row: Method
+    head: Head
+    principal: Principal
+    call_id: str
+
+    @property
+    def peer(self) -> str:
+        return self.asked.peer
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A call that is ready to be governed, and how what comes of it is told."""
+
+    call: Call
+    telling: Telling
+
+
+class Calls:
+    def __init__(self, house: House, tasks: Tasks, pushes: Pushes) -> None:
+        self._house = house
+        self._tasks = tasks
+        self._pushes = pushes
+
+    # -- what the caller may see ------------------------------------------------------------------
+
+    def skills(self, who: Principal, peer: str) -> tuple[Definition, ...]:
+        """Those that *who* may use, in the order of lists."""
+        listed = self._house.catalogue().listing(Kind.PEER, peer)
+        return self._house.policies.current.visible(who, listed)
+
+    def card(self, peer: str) -> Definition | None:
+        """What is pinned of the agent itself."""
+        return self._house.catalogue().find(peer, Kind.SERVER, "")
+
+    # -- calls ------------------------------------------------------------------------------------
+
+    async def made(self, request: Request) -> Made:
+        """Raises: Refused: it is not in the log yet. NoTask."""
+        if request.row.naming is Naming.MESSAGE:
+            return await self._message(request)
+        task = await self._tasks.own(
+            request.principal, request.peer, request.asked.params.get(request.row.member)
+        )
+        params = _without_tenant(request.asked.params)
+        params[request.row.member] = task.upstream_id
+        if request.asked.method == "CreateTaskPushNotificationConfig":
+            params = self._pushes.inward(request.principal, request.peer, params)
+        params.pop("metadata", None)
+        call = self._following(request, task, self.ties(request, {}))
+        call = replace(call, params=raw(params))
+        return Made(call, self._tasks.telling(call, task))
+
+    def base(self, request: Request, ties: Ties) -> Call:
+        """The call of *request* as far as its row says."""
+        return Call(
+            id=request.call_id,
+            principal=request.principal,
+            method=request.asked.method,
+            kind=request.row.kind,
+            server=request.peer,
+            name=ANY_SKILL,
+            act=request.row.act,
+            weight=request.row.weight,
+            meta=_extensions(request.head),
+            trace=_trace(request),
+            run=ties.run,
+            parent=ties.parent,
+        )
+
+    def _following(self, request: Request, task: PeerTask, ties: Ties) -> Call:
+        """A later round of the call that made *task*: not counted again, on the same object."""
+        definition = self.skill(request.principal, request.peer, task.skill)
+        call = self.base(request, ties)
+        return replace(call, round=2, name=task.skill, definition=definition, parent=task.call_id)
+
+    def skill(self, who: Principal, peer: str, name: str) -> Definition | None:
+        """What *name* stands for when *who* says it, whoever may see it."""
+        if name == ANY_SKILL:
+            return _dearest(self.skills(who, peer))
+        return self._house.catalogue().find(peer, Kind.PEER, name)
+
+    # -- messages ---------------------------------------------------------------------------------
+
+    async def _message(self, request: Request) -> Made:
+        params = _without_tenant(request.asked.params)
+        message = params.get("message")
+        if not isinstance(message, dict):
+            raise _bad("message must be an object")
+        metadata = members_of(message.get("metadata"))
+        ties = self.ties(request, metadata)
+        if message.get("taskId"):
+            task = await self._tasks.own(request.principal, request.peer, message["taskId"])
+            call = self._following(request, task, ties)
+        else:
+            task, call = None, self._begun(request, message, metadata, ties)
+        self._check_rules(request, call)
+        inward, contexts = await self._inward(request, message, task)
+        params["message"] = inward
+        if "metadata" in params:
+            params["metadata"] = _not_ours(params["metadata"])
+        if "configuration" in params:
+            params["configuration"] = self._configured(request, params["configuration"])
+        call = replace(call, params=raw(params), arguments=_arguments(inward))
+        if call.name == ANY_SKILL:
+            self._check_whole(call)
+        return Made(call, self._tasks.telling(call, task, contexts))
+
+    def _begun(
+        self,
+        request: Request,
+        message: Mapping[str, Any],
+        metadata: Mapping[str, Any],
+        ties: Ties,
+    ) -> Call:
+        name, definition = self._named(request, metadata)
+        key = message.get("messageId")
+        if not isinstance(key, str) or not 0 < len(key) <= MAX_KEY_CHARS:
+            raise _bad(f"messageId must be a text of 1 to {MAX_KEY_CHARS} characters")
+        call = self.base(request, ties)
+        return replace(call, name=name, definition=definition, key=f"a2a/{request.peer}/{key}")
+
+    def _named(
+        self, request: Request, metadata: Mapping[str, Any]
+    ) -> tuple[str, Definition | None]:
+        """The skill that is meant: the one that is named, the only one, or any of them."""
+        said = metadata.get(SKILL)
+        if said is not None:
+            if not isinstance(said, str) or not said or said == ANY_SKILL:
+                raise _bad(f"{SKILL} must be the id of a skill")
+            return said, self._house.catalogue().find(request.peer, Kind.PEER, said)
+        seen = self.skills(request.principal, request.peer)
+        if len(seen) == 1:
+            return seen[0].name, seen[0]
+        return ANY_SKILL, _dearest(seen)
+
+    def _check_whole(self, call: Call) -> None:
+        """Whoever names no skill may get any: each must be the caller's to use, as it stands now.
+
+        Raises: Refused: BAD_PARAMS.
+        """
+        house = self._house
+        there = [
+            one
+            for one in house.catalogue().definitions
+            if one.server == call.server and one.kind is Kind.PEER
+        ]
+        seen = self.skills(call.principal, call.server)
+        free = len(there) == len(seen) and all(
+            house.policies.decide(replace(call, name=one.name, definition=one)).verdict
+            is Verdict.ALLOW
+            for one in seen
+        )
+        if not free:
+            raise _bad(f"name the skill that is meant in message.metadata: {SKILL}")
+
+    def _check_rules(self, request: Request, call: Call) -> None:
+        """Raises: Refused: MESSAGE_REFUSED. Only of what the caller sees: else it would tell."""
+        view = self._house.catalogue().servers.get(request.peer)
+        if view is None or view.rules is None or call.definition is None:
+            return
+        if not self._house.policies.current.visible(request.principal, (call.definition,)):
+            return
+        sent = message_in(call, request.asked.params, request.asked.n_bytes)
+        skill = call.name if call.name != ANY_SKILL else ""
+        problem = problem_of(view.rules, replace(sent, skill=skill))
+        if problem is not None:
+            raise Refused(MESSAGE_REFUSED, detail={"problem": problem})
+
+    async def _inward(
+        self, request: Request, message: Mapping[str, Any], task: PeerTask | None
+    ) -> tuple[dict[str, Any], dict[str, str]]:
+        """The message as the peer may read it, and the names of contexts that the caller chose."""
+        inward, contexts = dict(message), dict[str, str]()
+        if "metadata" in inward:
+            inward["metadata"] = _not_ours(inward["metadata"])
+        if task is not None:
+            inward["taskId"] = task.upstream_id
+        context = message.get("contextId")
+        if context:
+            if not is_id(context):
+                raise _bad("contextId must be 1 to 256 visible characters of ASCII")
+            inward["contextId"] = told = self._context(request, context, task)
+            contexts[told] = context
+        if message.get("referenceTaskIds"):
+            inward["referenceTaskIds"] = await self._references(request, message)
+        return inward, contexts
+
+    def _context(self, request: Request, context: str, task: PeerTask | None) -> str:
+        if task is not None and context == task.context:
+            return task.upstream_context
+        owner = Owner.of(request.principal)
+        return self._tasks.ids.upstream_context(owner, request.peer, context)
+
+    async def _references(self, request: Request, message: Mapping[str, Any]) -> list[str]:
+        named = message["referenceTaskIds"]
+        if not isinstance(named, list) or len(named) > 100:
+            raise NoTask
+        own = self._tasks.own
+        return [(await own(request.principal, request.peer, one)).upstream_id for one in named]
+
+    def _configured(self, request: Request, configuration: Any) -> Any:
+        config = members_of(configuration).get("taskPushNotificationConfig")
+        if config is None:
+            return configuration
+        if not isinstance(config, dict):
+            raise _bad("taskPushNotificationConfig must be an object")
+        config = _without_tenant(config)
+        config.pop("taskId", None)  # of a task that there is not yet
+        told = self._pushes.inward(request.principal, request.peer, config)
+        return {**configuration, "taskPushNotificationConfig": told}
+
+    def configs(self, request: Request, made: Made, reply: Reply) -> bytes:
+        """An answer about push configurations, as the caller made them. Raises: Refused."""
+        answer = made.telling.renamed(decoded(reply.outcome.result, reply.call.id))
+        own = self._pushes.outward(request.principal, request.peer, answer)
+        return msgspec.json.encode(own)
+
+    def ties(self, request: Request, metadata: Mapping[str, Any]) -> Ties:
+        """What the request says that it belongs to. Raises: Refused: BAD_PARAMS."""
+        said = {name: _json(metadata[name]) for name in (RUN, CALL) if name in metadata}
+        return ties_of(request.head, said, request.principal)
+
+
+def _dearest(seen: tuple[Definition, ...]) -> Definition | None:
+    """Whose terms hold where any of them may be meant."""
+    return max(seen, key=lambda one: (one.price_micros, one.max_result_tokens), default=None)
+
+
+def _arguments(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What conditions, loops and repetitions are judged by: all but the name of the message."""
+    members = ("parts", "metadata", "taskId", "contextId")
+    return {name: message[name] for name in members if name in message}
+
+
+def _not_ours(metadata: Any) -> dict[str, Any]:
+    if not isinstance(metadata, dict):
+        raise _bad("metadata must be an object")
+    return {k: v for k, v in metadata.items() if not k.startswith(OWN_META_PREFIX)}
+
+
+def _without_tenant(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Which tenant of the peer is asked is the gateway's to say."""
+    return {name: value for name, value in params.items() if name != "tenant"}
+
+
+def _extensions(head: Head) -> Mapping[str, bytes]:
+    said = head.get(EXTENSIONS.lower().encode())
+    if not said:
+        return {}
+    if len(said) > _MAX_EXTENSIONS_BYTES or not said.isascii():
+        raise _bad(f"{EXTENSIONS} is too long, or not ASCII")
+    return {EXTENSIONS: _json(said.decode())}
+
+
+def _trace(request: Request) -> str:
+    message = members_of(request.asked.params.get("message"))
+    said: Any = request.head.get(b"traceparent").decode("latin-1")
+    said = said or members_of(message.get("metadata")).get("traceparent")
+    return said if isinstance(said, str) and _TRACEPARENT.fullmatch(said) else ""
+
+
+def raw(params: Mapping[str, Any]) -> dict[str, bytes]:
+    return {name: _json(value) for name, value in params.items()}
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _bad(problem: str) -> Refused:
+    return Refused(BAD_PARAMS, detail={"problem": problem})

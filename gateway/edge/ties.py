@@ -1,0 +1,130 @@
+"""What a caller says a request belongs to: its run, the call that caused it, and its own key.
+
+    Customhouse-Run: 01JDB52Y-7Q2M     or  _meta {"io.customhouse/run":"01JDB52Y-7Q2M"}
+                                           _meta {"io.customhouse/call":"01JDB52Y0092J3WF17R8ZRH502"}
+    Idempotency-Key: 7b0c...           or  _meta {"io.customhouse/idempotency-key":"7b0c..."}
+
+    traceparent: 00-0af7...-b7ad...-01  or  _meta {"traceparent":"00-0af7...-b7ad...-01"}
+
+"new" as a run makes one; its id comes back in the header Customhouse-Run. A token that is bound to a
+run can name no other.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import msgspec
+
+from gateway.domain.model import Principal
+from gateway.domain.refusal import BAD_PARAMS, Refused
+from gateway.domain.run import is_run_id
+from gateway.edge.head import Head
+
+RUN_HEADER, KEY_HEADER = b"customhouse-run", b"idempotency-key"
+TRACE_HEADER = b"traceparent"
+RUN_META = "io.customhouse/run"
+PARENT_META = "io.customhouse/call"
+KEY_META = "io.customhouse/idempotency-key"
+NEW_RUN = "new"
+MAX_KEY_CHARS = 255
+_CALL_ID_CHARS = 26
+_TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+class Ties(NamedTuple):
+    run: str = ""
+    parent: str = ""  # as the caller says: it counts where that call is known, and of the same run
+    key: str = ""
+    trace: str = ""  # W3C traceparent, passed on and never believed
+
+
+NO_TIES = Ties()
+_HEADERS = frozenset({RUN_HEADER, KEY_HEADER, TRACE_HEADER})
+
+
+def ties_of(head: Head, meta: Mapping[str, bytes], principal: Principal) -> Ties:
+    """Raises: Refused: BAD_PARAMS: one of them cannot be, or two places say different things."""
+    if not (meta or principal.run or not _HEADERS.isdisjoint(head.values)):
+        return NO_TIES
+    trace = trace_named(_text(meta.get(TRACE_HEADER.decode())), head)
+    run = _one(head, RUN_HEADER, meta, RUN_META)
+    key = _one(head, KEY_HEADER, meta, KEY_META)
+    if not (run or key or principal.run):
+        return Ties(trace=trace) if trace else NO_TIES
+    if len(key) > MAX_KEY_CHARS:
+        raise _bad(f"an idempotency key has at most {MAX_KEY_CHARS} characters")
+    run = run_named(run, principal)
+    return Ties(run, parent_named(_said(meta, PARENT_META)) if run else "", key, trace)
+
+
+def run_named(name: str, principal: Principal) -> str:
+    """The run that *principal* means by *name*; "" for none. Raises: Refused: BAD_PARAMS."""
+    if principal.run:
+        if name not in ("", principal.run):
+            raise _bad("the token is bound to another run")
+        return principal.run
+    if name == NEW_RUN:
+        return f"run-{secrets.token_hex(16)}"
+    if name and not is_run_id(name):
+        raise _bad("a run is named by 8 to 64 of A-Z, a-z, 0-9, '.', '_' and '-'")
+    return name
+
+
+def parent_named(name: str) -> str:
+    """A call id, or nothing: what is none says nothing."""
+    return name if len(name) == _CALL_ID_CHARS and name.isalnum() and name.isascii() else ""
+
+
+def trace_named(said: str, head: Head) -> str:
+    """The traceparent in the message, else that of the header; what is none says nothing."""
+    trace = said or head.values.get(TRACE_HEADER, b"").decode("latin-1")
+    return trace if _TRACEPARENT.fullmatch(trace) else ""
+
+
+def traced(head: Head) -> str:
+    """The traceparent of a request that is not MCP's."""
+    return trace_named("", head) if TRACE_HEADER not in head.repeated else ""
+
+
+def _one(head: Head, header: bytes, meta: Mapping[str, bytes], member: str) -> str:
+    said = _said(meta, member)
+    raw = head.values.get(header)
+    if raw is None:
+        return said
+    told = raw.decode("latin-1").strip()
+    if header in head.repeated or (said and said != told):
+        raise _bad(f"the header {header.decode()} and {member} in _meta do not say the same")
+    if not (told.isascii() and told.isprintable()):
+        raise _bad(f"the header {header.decode()} is not plain ASCII")
+    return told
+
+
+def _text(raw: bytes | None) -> str:
+    """What a trace says: one that is odd is none, and no reason to refuse."""
+    if raw is None:
+        return ""
+    try:
+        return msgspec.json.decode(raw, type=str)
+    except msgspec.MsgspecError:
+        return ""
+
+
+def _said(meta: Mapping[str, bytes], member: str) -> str:
+    raw = meta.get(member)
+    if raw is None:
+        return ""
+    try:
+        said = msgspec.json.decode(raw, type=str)
+    except msgspec.MsgspecError:
+        raise _bad(f"{member} in _meta must be a string") from None
+    if not (said.isascii() and said.isprintable()):
+        raise _bad(f"{member} in _meta is not plain ASCII")
+    return said
+
+
+def _bad(problem: str) -> Refused:
+    return Refused(BAD_PARAMS, detail={"problem": problem})

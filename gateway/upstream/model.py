@@ -1,0 +1,298 @@
+"""Models behind a provider's API that speaks like OpenAI's: one request, relayed as it is answered.
+
+Nothing of the caller's request goes out but its body, which the edge has made, and its trace. A
+stream is passed on event by event; its last one waits at the edge until the call is settled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from time import perf_counter
+
+import msgspec
+from structlog.typing import FilteringBoundLogger
+
+from gateway.domain import refusal
+from gateway.domain.definition import canonical
+from gateway.domain.model import MODERN_VERSION, Outcome, Status, Usage
+from gateway.domain.model_meter import answer_bytes_within, answer_ceiling, counted_prompt
+from gateway.upstream.connection import Connection
+from gateway.upstream.exchange import Exchange, TooLarge, pass_on
+from gateway.upstream.fetch import BadTarget
+from gateway.upstream.listing import Ask, Introduction
+from gateway.upstream.message import (
+    METHOD_NOT_FOUND,
+    Message,
+    UpstreamFailed,
+    broken,
+    decode_members,
+    unreachable,
+)
+from gateway.upstream.model_answer import Api, Tape, is_last, read_answer
+from gateway.upstream.origin import Origin, Pools, connected, with_body
+from gateway.upstream.response import Response
+from gateway.upstream.spec import ModelTransport, ServerSpec
+from gateway.upstream.subscribe import Declined, Told
+
+IDLE_S = 60.0  # between two events of a stream that has begun
+MAX_WAITING_BYTES = 65_536  # read and not yet passed on: then the provider has to wait, too
+REJECTED = frozenset({400, 413, 422, 429})  # the provider's own no, which its caller can act on
+MAX_SAID_CHARS = 1_000
+_NOT_OFFERED = msgspec.json.encode({"code": METHOD_NOT_FOUND, "message": "not offered"})
+_APIS: Mapping[str, Api] = {api.value: api for api in Api}
+_ON = msgspec.Raw(b"true")
+
+
+class ModelConnector:
+    """One model. `run` may be called by any number of tasks at once, while `own` runs.
+
+    Raises, when made: BadTarget.
+    """
+
+    def __init__(
+        self, spec: ServerSpec, transport: ModelTransport, log: FilteringBoundLogger
+    ) -> None:
+        self._name = spec.name
+        self._idle_s = min(IDLE_S, spec.timeout_s)
+        self._transport = transport
+        self._origin = Origin(transport.api)
+        if "?" in self._origin.target.path:
+            raise BadTarget("the base URL of a provider has no query")
+        self._log = log
+        self._pools: Pools | None = None
+        self._ready = asyncio.Event()
+
+    async def own(self) -> None:
+        """Keep connections for the calls; close them at the end."""
+        try:
+            self._pools = await self._origin.connect()
+            self._ready.set()
+            await asyncio.get_running_loop().create_future()  # until cancelled
+        finally:
+            pools, self._pools = self._pools, None
+            self._ready.set()
+            if pools is not None:
+                pools.close()
+
+    async def introduce(self, ask: Ask) -> Introduction:
+        """What a model is, its operator says: its provider is not asked."""
+        return Introduction(MODERN_VERSION, frozenset({"models"}))
+
+    async def follow(self, uri: str, told: Told) -> None:
+        raise Declined(_NOT_OFFERED)
+
+    async def run(self, exchange: Exchange) -> Outcome:
+        """One call. Raises: UpstreamFailed, TooLarge, RelayFailed."""
+        method = exchange.call.method
+        if method == "models/list":
+            listed = canonical({"models": [{"name": self._name}]})
+            exchange.take_up(len(listed))
+            return Outcome(Status.OK, listed, sent=False)
+        api = _APIS.get(method)
+        if api is None:
+            return Outcome(Status.RPC_ERROR, error=_NOT_OFFERED, sent=False)
+        return await self._asked(exchange, api)
+
+    def health(self) -> Mapping[str, int | str]:
+        return {"connections": self._pools.calls.size if self._pools else 0}
+
+    async def _asked(self, exchange: Exchange, api: Api) -> Outcome:
+        if self._transport.api.auth_missing:
+            sentence = "the configured credential could not be read"
+            raise UpstreamFailed(refusal.CREDENTIAL_MISSING.id, sentence)
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(exchange.deadline):
+                await self._ready.wait()
+        if self._pools is None:
+            raise unreachable("the connector has ended, or could not read its certificates")
+        reading = _Reading(exchange, api, self._idle_s)
+        connection = await connected(self._pools.calls, exchange.deadline)
+        reading.connection = connection
+        connection.send(reading, self._request(exchange, api))
+        try:
+            return await reading.outcome()
+        finally:
+            if not connection.abandon(reading) and reading.is_resting:
+                connection.read_on()
+
+    def _request(self, exchange: Exchange, api: Api) -> bytes:
+        call = exchange.call
+        path = f"{self._origin.target.path.rstrip('/')}/{api.value}"
+        lines = (f"traceparent: {call.trace}",) if call.trace else ()
+        head = self._origin.head("POST", path, *lines)
+        body = call.params["body"]
+        if api is Api.CHAT and call.arguments.get("stream") is True:
+            body = _telling_usage(body)
+        return self._origin.signed(with_body(head, body), call)
+
+
+class _Reading:
+    """One request and what is answered to it, from both sides: the connection's and the caller's."""
+
+    def __init__(self, exchange: Exchange, api: Api, idle_s: float) -> None:
+        arguments = exchange.call.arguments
+        self.connection: Connection | None = None
+        self._exchange = exchange
+        self._api = api
+        self._idle_s = idle_s
+        self._streams = arguments.get("stream") is True
+        self._status = 0
+        self._waiting_bytes = 0
+        self.is_resting = False  # nothing more is read until the caller has taken what was
+        self._prompt = counted_prompt(arguments)
+        self._most_bytes = answer_bytes_within(answer_ceiling(arguments))
+        options = arguments.get("stream_options")
+        tells = isinstance(options, dict) and options.get("include_usage") is True
+        self._tape = Tape(api, tells_usage=tells)
+        exchange.counted = Usage(self._prompt, 0)
+
+    # -- the connection's side -----------------------------------------------
+
+    @property
+    def max_wire_bytes(self) -> int:
+        return self._exchange.max_wire_bytes
+
+    def begun(self) -> None:
+        self._exchange.sent = True
+
+    def headed(self, response: Response) -> bool:
+        self._status = status = response.status
+        if status in REJECTED:
+            response.is_json, response.events = True, None  # whatever it is said to be
+            return False
+        if status in {401, 403} or 300 <= status < 400:
+            raise response.failure()
+        if status != 200:
+            raise broken(f"HTTP {status}")
+        if self._streams and response.events is None:
+            raise broken("a stream was asked for, and something else is the answer")
+        if not self._streams and not response.is_json:
+            raise broken("the answer is not said to be JSON")
+        return False
+
+    def count(self, n_bytes: int) -> bool:
+        return self._exchange.count(n_bytes)
+
+    def take(self, kind: bytes, text: bytes) -> bool:
+        raw = msgspec.Raw(text)
+        if self._status != 200:
+            self._exchange.deliver(Message(error=raw))
+            return True
+        if not self._streams:
+            self._exchange.deliver(Message(result=raw))
+            return True
+        self._waiting_bytes += len(text)
+        if self._waiting_bytes > MAX_WAITING_BYTES and self.connection is not None:
+            self.is_resting = True
+            self.connection.pause()
+        self._exchange.deliver(Message(method=kind.decode("latin-1"), params=raw))
+        return is_last(self._api, kind, text)
+
+    def fail(self, failure: Exception) -> None:
+        self._exchange.fail(failure)
+
+    # -- the caller's side ---------------------------------------------------
+
+    async def outcome(self) -> Outcome:
+        """Raises: UpstreamFailed, TooLarge, RelayFailed."""
+        message = await self._next(None)
+        if message.error:
+            return self._rejected(bytes(message.error))
+        if not self._streams:
+            return self._answered(bytes(message.result))
+        while True:
+            await self._relay(message)
+            if self._tape.is_over:
+                return self._ended()
+            message = await self._next(self._idle_s)
+
+    async def _next(self, within_s: float | None) -> Message:
+        exchange = self._exchange
+        while not exchange.messages:
+            if exchange.failure is not None:
+                raise exchange.failure.with_traceback(None)
+            exchange.waiter = exchange.loop.create_future()
+            try:
+                async with asyncio.timeout(within_s):
+                    await exchange.waiter
+            except TimeoutError:
+                sentence = f"the stream was silent for {within_s} s"
+                raise UpstreamFailed(refusal.UPSTREAM_TIMEOUT.id, sentence) from None
+        return exchange.messages.pop(0)
+
+    async def _relay(self, message: Message) -> None:
+        text = bytes(message.params)
+        frame = self._tape.read(message.method.encode("latin-1"), text)
+        self._exchange.counted = Usage(self._prompt, self._tape.completion_tokens)
+        if self._tape.text_bytes > self._most_bytes:
+            raise TooLarge
+        if frame:
+            await pass_on(self._exchange, frame)
+        self._waiting_bytes -= len(text)
+        if self.is_resting and self._waiting_bytes <= MAX_WAITING_BYTES // 2:
+            self.is_resting = False
+            if self.connection is not None:
+                self.connection.read_on()
+
+    def _ended(self) -> Outcome:
+        tape = self._tape
+        status = Status.TOOL_ERROR if tape.has_failed else Status.OK
+        return self._made(status, tape.recorded, tape.usage)
+
+    def _answered(self, body: bytes) -> Outcome:
+        answer = read_answer(self._api, body)
+        self._exchange.counted = Usage(self._prompt, -(-answer.text_bytes // 4))
+        if self._api is not Api.EMBEDDINGS and answer.text_bytes > self._most_bytes:
+            raise TooLarge
+        return self._made(Status.OK, body, answer.usage)
+
+    def _made(self, status: Status, result: bytes, usage: Usage | None) -> Outcome:
+        exchange = self._exchange
+        return Outcome(
+            status,
+            result,
+            received_bytes=exchange.received_bytes,
+            upstream_s=perf_counter() - exchange.began_s,
+            usage=usage,
+            counted=exchange.counted,
+        )
+
+    def _rejected(self, body: bytes) -> Outcome:
+        """The provider does not take the request as it is: it made nothing, and nothing is owed for it."""
+        exchange = self._exchange
+        return Outcome(
+            Status.RPC_ERROR,
+            error=_error(self._status, body),
+            received_bytes=exchange.received_bytes,
+            upstream_s=perf_counter() - exchange.began_s,
+            counted=Usage(0, 0),
+        )
+
+
+def _error(status: int, body: bytes) -> bytes:
+    """A provider's no: its status, and its words as far as they are in its API's shape."""
+    said: object = None
+    with suppress(msgspec.MsgspecError, ValueError, RecursionError):
+        said = msgspec.json.decode(body)
+    error = said.get("error") if isinstance(said, dict) else None
+    words = error.get("message") if isinstance(error, dict) else None
+    message = words if isinstance(words, str) else f"the provider answered HTTP {status}"
+    told: dict[str, object] = {"code": status, "message": message[:MAX_SAID_CHARS]}
+    if isinstance(error, dict):
+        more = {key: error[key] for key in ("type", "param", "code") if _is_word(error.get(key))}
+        told["data"] = more
+    return msgspec.json.encode(told)
+
+
+def _is_word(value: object) -> bool:
+    return isinstance(value, str) and len(value) <= MAX_SAID_CHARS
+
+
+def _telling_usage(body: bytes) -> bytes:
+    """The same request, whose answer says at its end what it used: it is charged by that."""
+    members = decode_members(body)
+    options = decode_members(members.get("stream_options", msgspec.Raw(b"{}")))
+    told = {**options, "include_usage": _ON}
+    return msgspec.json.encode({**members, "stream_options": told})

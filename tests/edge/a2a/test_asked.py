@@ -1,0 +1,107 @@
+"""What a path, a verb and a body ask for, in either binding; everything else is refused."""
+
+import pytest
+
+from gateway.domain.a2a import METHODS as SPOKEN
+from gateway.domain.refusal import Refused
+from gateway.edge.a2a.asked import Place, check_version, place_of, read_rest, read_rpc
+from gateway.edge.a2a.methods import METHODS
+from gateway.edge.head import Head
+
+JSON = Head({b"content-type": b"application/json"})
+
+
+def test_every_method_of_the_protocol_is_a_row_and_there_is_no_other() -> None:
+    assert METHODS.keys() == SPOKEN.keys()
+
+
+@pytest.mark.parametrize(
+    ("verb", "path", "method", "params"),
+    [
+        ("POST", "message:send", "SendMessage", {}),
+        ("POST", "message:stream", "SendStreamingMessage", {}),
+        ("GET", "tasks/t-1", "GetTask", {"id": "t-1", "historyLength": 3}),
+        ("GET", "tasks", "ListTasks", {"historyLength": 3}),
+        ("POST", "tasks/t-1:cancel", "CancelTask", {"id": "t-1"}),
+        ("GET", "tasks/t-1:subscribe", "SubscribeToTask", {"id": "t-1", "historyLength": 3}),
+        ("POST", "tasks/t-1:subscribe", "SubscribeToTask", {"id": "t-1"}),
+        (
+            "DELETE",
+            "tasks/t-1/pushNotificationConfigs/p",
+            "DeleteTaskPushNotificationConfig",
+            {"taskId": "t-1", "id": "p", "historyLength": 3},
+        ),
+        ("GET", "extendedAgentCard", "GetExtendedAgentCard", {"historyLength": 3}),
+    ],
+)
+def test_a_path_and_a_verb_are_one_method(
+    verb: str, path: str, method: str, params: dict[str, object]
+) -> None:
+    body = b"{}" if verb == "POST" else b""
+    asked = read_rest(Place("billing", path), verb, b"historyLength=3", JSON, body)
+    assert (asked.method, asked.params) == (method, params)
+
+
+@pytest.mark.parametrize(
+    ("verb", "path", "query", "body", "code"),
+    [
+        ("GET", "message:send", b"", b"", "unknown_method"),
+        ("DELETE", "tasks/t-1", b"", b"", "unknown_method"),
+        ("GET", "tasks/a/b", b"", b"", "unknown_method"),
+        ("POST", "rivals/message:send", b"", b"{}", "unknown_method"),
+        ("GET", "tasks/t-1", b"historyLength=x", b"", "bad_params"),
+        ("GET", "tasks", b"pageSize=1&pageSize=2", b"", "bad_params"),
+        ("POST", "tasks/t-1:cancel", b"", b'{"id":"t-2"}', "bad_params"),
+        ("POST", "message:send", b"", b'{"a":1,"a":2}', "unparsable"),
+        ("POST", "message:send", b"", b"[]", "malformed"),
+    ],
+)
+def test_what_is_asked_in_no_one_way_is_refused(
+    verb: str, path: str, query: bytes, body: bytes, code: str
+) -> None:
+    with pytest.raises(Refused) as refused:
+        read_rest(Place("billing", path), verb, query, JSON, body)
+    assert refused.value.refusal.id == code
+
+
+def test_a_body_of_another_type_and_a_message_without_an_id_are_refused() -> None:
+    body = b'{"jsonrpc":"2.0","method":"GetTask","params":{}}'
+    with pytest.raises(Refused, match="unsupported_media"):
+        read_rpc(Place("billing", ""), Head({b"content-type": b"text/plain"}), body)
+    with pytest.raises(Refused, match="malformed"):
+        read_rpc(Place("billing", ""), JSON, body)
+
+
+@pytest.mark.parametrize("said", [b"", b"0.3", b"2.0", b"99", b"1x"])
+def test_another_version_is_not_spoken(said: bytes) -> None:
+    with pytest.raises(Refused, match="unsupported_version"):
+        check_version(Head({b"a2a-version": said}))
+    check_version(Head({b"a2a-version": b"1.0"}))
+
+
+def test_a_path_of_something_else_is_not_of_the_outlet() -> None:
+    assert place_of("/a2a/billing/") == place_of("/a2a/billing") == Place("billing", "")
+    assert place_of("/a2a/") is None
+    assert place_of("/mcp") is None
+
+
+def test_a_member_has_one_name_however_it_is_spelt() -> None:
+    config = b'{"task_push_notification_config":{"url":"u"}}'
+    inner = b'{"task_id":"t","context_id":"c","reference_task_ids":["r"],"metadata":{"my_own":1}}'
+    body = b'{"message":%b,"configuration":%b}' % (inner, config)
+    asked = read_rest(Place("billing", "message:send"), "POST", b"", JSON, body)
+    assert asked.params == {
+        "message": {
+            "taskId": "t",
+            "contextId": "c",
+            "referenceTaskIds": ["r"],
+            "metadata": {"my_own": 1},
+        },
+        "configuration": {"taskPushNotificationConfig": {"url": "u"}},
+    }
+
+
+def test_two_spellings_of_one_member_are_refused() -> None:
+    body = b'{"message":{"taskId":"mine","task_id":"theirs"}}'
+    with pytest.raises(Refused, match="bad_params"):
+        read_rest(Place("billing", "message:send"), "POST", b"", JSON, body)
