@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from gateway.domain.model import Call, Principal
+import msgspec
+
+from gateway.domain.model import Call, Kind, Principal
 
 ASK_LASTS_US = 600 * 1_000_000  # for somebody to say yes or no
 USE_LASTS_US = 600 * 1_000_000  # from the last yes: for the call to be made
@@ -26,6 +28,7 @@ MAX_OPEN = 20  # asks of one principal that nobody has decided
 MAX_OPEN_IN_ALL = 10_000
 MAX_SHOWN_BYTES = 24_000  # of arguments: what nobody can read through, nobody can approve
 MAX_CALLS = 1_000  # of one approval for a run
+_MESSAGE = "message"  # to an agent
 _SAID_LATER = ("inputResponses", "requestState")  # only later rounds of a call have these
 
 Alternatives = tuple[tuple[str, ...], ...]  # any of these sets of roles is enough
@@ -220,7 +223,12 @@ def sent(call: Call) -> Mapping[str, bytes]:
     """The raw parameters that the approver is shown: all of them, as they will be sent.
 
     Later rounds repeat the call with what its caller was asked meanwhile; that is not asked again.
+    A message to an agent has another id each time it is sent, and says the same.
     """
+    if call.kind is Kind.PEER and _MESSAGE in call.params:
+        members = msgspec.json.decode(call.params[_MESSAGE], type=dict[str, msgspec.Raw])
+        members.pop("messageId", None)
+        return {**call.params, _MESSAGE: msgspec.json.encode(members)}
     if call.round == 1:
         return call.params
     return {name: raw for name, raw in call.params.items() if name not in _SAID_LATER}

@@ -19,7 +19,7 @@ from gateway.domain.model import (
     Settlement,
     Stream,
 )
-from gateway.domain.refusal import Refusal
+from gateway.domain.refusal import Refusal, Refused
 from gateway.domain.toolset import Toolset
 from gateway.edge.api.desk import Desk
 from gateway.edge.asks import Respondent
@@ -164,3 +164,7 @@ class House:
     call_keys: Callable[[], bytes | None] = lambda: None
     oauth: OAuth | None = None  # None: there are no issuers, and tokens are nothing
     desk: Desk | None = None  # None: there is no administration over HTTP
+
+    def told(self, refused: Refused) -> Refused:
+        """The same, with what only its caller is told: where to ask for an approval, or why it was denied."""
+        return self.elicitation.told(refused) if self.elicitation is not None else refused

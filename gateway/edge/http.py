@@ -325,7 +325,7 @@ class Border:
             # The body may be unread: this connection is not in step any more.
             headers.append(_CLOSE)
         if outlet is not None:
-            await outlet.say(knock.send, refused, headers)
+            await outlet.say(knock.send, self._house.told(refused), headers)
             return
         await respond(knock.send, door_answer(refused, knock.id), headers)
 

@@ -44,11 +44,12 @@ class Ties(NamedTuple):
 
 NO_TIES = Ties()
 _HEADERS = frozenset({RUN_HEADER, KEY_HEADER, TRACE_HEADER})
+_METAS = frozenset({RUN_META, PARENT_META, KEY_META, TRACE_HEADER.decode()})
 
 
 def ties_of(head: Head, meta: Mapping[str, bytes], principal: Principal) -> Ties:
     """Raises: Refused: BAD_PARAMS: one of them cannot be, or two places say different things."""
-    if not (meta or principal.run or not _HEADERS.isdisjoint(head.values)):
+    if _METAS.isdisjoint(meta) and _HEADERS.isdisjoint(head.values) and not principal.run:
         return NO_TIES
     trace = trace_named(_text(meta.get(TRACE_HEADER.decode())), head)
     run = _one(head, RUN_HEADER, meta, RUN_META)

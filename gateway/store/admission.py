@@ -11,7 +11,7 @@ from gateway.domain.approval import Denied, Granted, Waiting
 from gateway.domain.budget import Limits
 from gateway.domain.catalogue import Catalogue
 from gateway.domain.checks import Standing, first_refusal
-from gateway.domain.model import Amounts, Call, Decision, Principal, Verdict
+from gateway.domain.model import Amounts, Call, Decision, Kind, Principal, Verdict
 from gateway.domain.refusal import Refusal, Refused
 from gateway.store.counters import Counters
 from gateway.store.log import ClockBehind, Log
@@ -97,7 +97,10 @@ class Gate:
         """
         admission = self._admission(call, decision, hold)
         catalogue, now_us = self._catalogue(), admission.now_us
-        consent = _Consent(self.consents, call, decision, now_us)
+        # What is asked of a task is no message: whoever approved that, has approved this.
+        follows = call.kind is Kind.PEER and call.round > 1
+        needs = decision.verdict is Verdict.NEEDS and not follows
+        consent = _Consent(self.consents, call, decision, now_us) if needs else None
         refused = first_refusal(
             call,
             Standing(
@@ -111,14 +114,15 @@ class Gate:
                 ),
                 requests=catalogue.requests_of(call.server),
                 run=lambda: self._runs.problem(call, admission.accounts, now_us),
-                consent=consent.refused,
+                consent=consent.refused if consent is not None else _unasked,
             ),
         )
         if refused is None:
-            return admission._replace(approval=consent.id) if consent.id else admission
+            return admission._replace(approval=consent.id) if consent is not None else admission
         if refused.refusal is no.POLICY_CHANGED:
             raise StaleDecision
-        await self._durable(consent.asked(), call.id)
+        if consent is not None:
+            await self._durable(consent.asked(), call.id)
         await self._enter(call, decision, refused, self._log.stamp())
         raise refused
 
@@ -157,6 +161,10 @@ class Gate:
             raise Refused(no.LOG_UNAVAILABLE, call_id) from err
 
 
+def _unasked() -> None:
+    """Nobody has to approve the call."""
+
+
 class _Consent:
     """Whether somebody approved one call, looked up when its check is reached."""
 
@@ -171,8 +179,6 @@ class _Consent:
         self.id = ""
 
     def refused(self) -> Refused | None:
-        if self._decision.verdict is not Verdict.NEEDS or self._call.round > 1:
-            return None  # a later round goes on with what was approved
         if self._consents is None:
             return Refused(no.APPROVAL_NEEDED, self._call.id)
         standing = self._consents.standing(self._call, self._decision, self._now_us)

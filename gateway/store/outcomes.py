@@ -12,6 +12,9 @@ from gateway.domain.model import Principal, Status
 from gateway.store.engine import reading
 from gateway.store.pseudonyms import SUBJECT, TENANT, Pseudonyms
 
+# Without the second condition no index is used.
+OF_CALL = "SELECT body FROM entries WHERE call_id = ? AND call_id <> '' ORDER BY idx"
+
 
 @dataclass(frozen=True, slots=True)
 class Told:
@@ -45,9 +48,7 @@ class Outcomes:
 
     def _read(self, who: tuple[str, str, tuple[str, ...]], call_id: str) -> Told | None:
         with reading(self._database) as connection:
-            rows = connection.execute(
-                "SELECT body FROM entries WHERE call_id = ? ORDER BY idx", (call_id,)
-            ).fetchall()
+            rows = connection.execute(OF_CALL, (call_id,)).fetchall()
         told: Told | None = None
         is_own = False
         for (body,) in rows:

@@ -27,6 +27,11 @@ from gateway.store.log import SALT_BYTES
 from gateway.store.writer import unseal
 
 DAY_US = 86_400 * 1_000_000  # how long a key is kept
+# Without the second condition no index is used.
+OF_CALL = (
+    "SELECT body FROM entries WHERE call_id = ? AND call_id <> ''"
+    " AND kind IN ('intent', 'outcome') ORDER BY idx"
+)
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _UNKNOWN = frozenset({Status.UNKNOWN, Status.CANCELLED, Status.NOT_SENT})
 
@@ -126,11 +131,7 @@ class Replays:
         return None
 
     def _made(self, connection: sqlite3.Connection, call_id: str, since_us: int) -> _Made | None:
-        rows = connection.execute(
-            "SELECT body FROM entries WHERE call_id = ? AND kind IN ('intent', 'outcome')"
-            " ORDER BY idx",
-            (call_id,),
-        )
+        rows = connection.execute(OF_CALL, (call_id,))
         first: entries.Intent | None = None
         last: entries.Intent | None = None
         outcome: entries.Outcome | None = None

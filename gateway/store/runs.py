@@ -21,7 +21,7 @@ from gateway.domain.window import LIFE, WINDOWS
 
 _WHOLE_LIFE = WINDOWS[LIFE]
 RUN_LEVEL = 4  # of the accounts of a call
-MAX_KNOWN = 100_000  # calls, and kinds of call, that are remembered
+MAX_KNOWN = 20_000  # calls, and kinds of call, that are remembered
 
 
 class _Known(NamedTuple):

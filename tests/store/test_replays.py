@@ -24,7 +24,7 @@ from gateway.domain.model import (
     Verdict,
 )
 from gateway.domain.refusal import Refused
-from gateway.store import engine
+from gateway.store import engine, outcomes, replays
 from tests.store.world import ANN, RESULT, World
 
 pytestmark = pytest.mark.anyio
@@ -233,6 +233,14 @@ async def test_a_commit_that_fails_leaves_nobody_waiting(world: World) -> None:
         with anyio.fail_after(10):
             await rescued.wait()
             await made(world, keyed(world))
+
+
+@pytest.mark.parametrize("query", [replays.OF_CALL, outcomes.OF_CALL], ids=["replays", "outcomes"])
+def test_looking_for_a_call_never_goes_through_the_whole_log(world: World, query: str) -> None:
+    engine.prepare(world.path)
+    with engine.reading(world.path) as connection:
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {query}", ("x",)).fetchall()
+    assert any("entries_by_call" in str(row) for row in plan), plan
 
 
 async def test_the_log_of_replays_verifies(world: World) -> None:

@@ -52,6 +52,7 @@ class Made:
 
     call: Call
     telling: Telling
+    follows: str = ""  # id of the call that made the task it is about
 
 
 class Calls:
@@ -87,7 +88,7 @@ class Calls:
         params.pop("metadata", None)
         call = self._following(request, task, self.ties(request, {}))
         call = replace(call, params=raw(params))
-        return Made(call, self._tasks.telling(call, task))
+        return Made(call, self._tasks.telling(call, task), task.call_id)
 
     def base(self, request: Request, ties: Ties) -> Call:
         """The call of *request* as far as its row says."""
@@ -127,11 +128,16 @@ class Calls:
             raise _bad("message must be an object")
         metadata = members_of(message.get("metadata"))
         ties = self.ties(request, metadata)
+        key = message.get("messageId")
+        if not isinstance(key, str) or not 0 < len(key) <= MAX_KEY_CHARS:
+            raise _bad(f"messageId must be a text of 1 to {MAX_KEY_CHARS} characters")
         if message.get("taskId"):
             task = await self._tasks.own(request.principal, request.peer, message["taskId"])
-            call = self._following(request, task, ties)
+            # It says something new: counted, and approved where that is needed, like the first.
+            call = replace(self._following(request, task, ties), round=1)
         else:
-            task, call = None, self._begun(request, message, metadata, ties)
+            task, call = None, self._begun(request, metadata, ties)
+        call = replace(call, key=f"a2a/{request.peer}/{key}")
         self._check_rules(request, call)
         inward, contexts = await self._inward(request, message, task)
         params["message"] = inward
@@ -142,21 +148,17 @@ class Calls:
         call = replace(call, params=raw(params), arguments=_arguments(inward))
         if call.name == ANY_SKILL:
             self._check_whole(call)
-        return Made(call, self._tasks.telling(call, task, contexts))
+        follows = task.call_id if task is not None else ""
+        return Made(call, self._tasks.telling(call, task, contexts), follows)
 
     def _begun(
         self,
         request: Request,
-        message: Mapping[str, Any],
         metadata: Mapping[str, Any],
         ties: Ties,
     ) -> Call:
         name, definition = self._named(request, metadata)
-        key = message.get("messageId")
-        if not isinstance(key, str) or not 0 < len(key) <= MAX_KEY_CHARS:
-            raise _bad(f"messageId must be a text of 1 to {MAX_KEY_CHARS} characters")
-        call = self.base(request, ties)
-        return replace(call, name=name, definition=definition, key=f"a2a/{request.peer}/{key}")
+        return replace(self.base(request, ties), name=name, definition=definition)
 
     def _named(
         self, request: Request, metadata: Mapping[str, Any]

@@ -71,7 +71,8 @@ class Journey:
             else:
                 await exchange.finish(told(result))
         except Refused as refused:
-            await exchange.fail(said_of(await self.entered(refused, exchange, address)))
+            entered = await self.entered(refused, exchange, address)
+            await exchange.fail(said_of(self._house.told(entered)))
         except Failed as failed:
             await exchange.fail(failed.said)
         except Exception as fault:  # noqa: BLE001 - the one place where faults end
@@ -104,18 +105,18 @@ class Journey:
     # -- inside -----------------------------------------------------------------------------------
 
     async def _governed(self, made: Made, exchange: Exchange) -> Reply:
-        call = self._tied(made.call, exchange)
+        call = self._tied(made.call, made.follows, exchange)
         exchange.telling = made.telling
         reply = await self._house.pipeline.govern(call, exchange, None, made.telling.admitted)
         exchange.headers.append((CALL_HEADER, reply.call.id.encode()))
         return reply
 
-    def _tied(self, call: Call, exchange: Exchange) -> Call:
+    def _tied(self, call: Call, follows: str, exchange: Exchange) -> Call:
         """*call*, as it belongs to its run; the watch is told."""
         exchange.run = call.run
         if call.run:
             exchange.headers.append((RUN_HEADER, call.run.encode()))
-        if call.round == 1 and call.parent and not self._house.is_caused(call):
+        if call.parent and call.parent != follows and not self._house.is_caused(call):
             return replace(call, parent="")
         return call
 
@@ -150,7 +151,7 @@ class Journey:
         return self._press.body(request.peer, pinned, skills)
 
     async def _list(self, request: Request, exchange: Exchange) -> bytes:
-        call = self._tied(self._calls.base(request, self._calls.ties(request, {})), exchange)
+        call = self._tied(self._calls.base(request, self._calls.ties(request, {})), "", exchange)
 
         async def govern(one: Call) -> Reply:
             return await self._house.pipeline.govern(one, exchange)
