@@ -21,23 +21,23 @@ class HouseBench:
         self._house = house
 
     def notice(self, approval_id: str) -> Mapping[str, Any] | None:
-        found = self._live(approval_id)
-        return as_row(self._house, found[0]) if found is not None else None
+        course = self._live(approval_id)
+        return as_row(self._house, course) if course is not None else None
 
     def expires_us(self, approval_id: str) -> int:
-        found = self._live(approval_id)
-        return found[0].petition.expires_us if found is not None else 0
+        course = self._live(approval_id)
+        return course.petition.expires_us if course is not None else 0
 
     async def decided(self, approval_id: str, within_s: float) -> None:
         await self._house.approvals.decided(approval_id, within_s)
 
-    def _live(self, approval_id: str) -> tuple[Course, State] | None:
+    def _live(self, approval_id: str) -> Course | None:
         approvals = self._house.approvals
         course = approvals.find(approval_id)
         if course is None:
             return None
         state = course.state(approvals.holds(course), wall_us())
-        return None if state in (State.USED, State.EXPIRED) else (course, state)
+        return None if state in (State.USED, State.EXPIRED) else course
 
 
 def with_approvals(edge: EdgeHouse, house: House, address: str) -> EdgeHouse:

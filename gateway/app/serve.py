@@ -27,7 +27,7 @@ from gateway.app.operations.administration import Administration
 from gateway.app.operations.desk import ApiDesk
 from gateway.app.operations.policy import SIGNAL
 from gateway.app.peers import with_peers
-from gateway.app.stops import Stopped
+from gateway.app.stops import FROZEN, Stopped
 from gateway.app.threshold import bound, close_to_children, open_to_callers, refuse_second
 from gateway.config import Config, Listen, check_exposure
 from gateway.domain import refusal as no
@@ -79,6 +79,7 @@ async def _serve(
         check_exposure(config, house.identity.issued_keys(wall_us()))
         tell_unlocked(house.registry)
         _tell_held(house)
+        _tell_stopped(house)
         for warning in config.warnings:
             log.warning("configuration", why=warning)
         open_to_callers(listener, config)
@@ -139,6 +140,13 @@ async def _first_look(house: House, jobs: asyncio.TaskGroup) -> None:
     await asyncio.sleep(0)  # the operator's socket is bound when this comes back
     if looks:
         await asyncio.wait(looks, timeout=FIRST_LOOK_S)
+
+
+def _tell_stopped(house: House) -> None:
+    """Whoever starts it anew must not wonder why it lets nothing through."""
+    if FROZEN in house.ledger.closed_by:
+        why = "somebody said `freeze`, and nobody `thaw` since: everything is refused"
+        log.warning("frozen", why=why, fix="customhouse thaw")
 
 
 def _tell_held(house: House) -> None:

@@ -23,7 +23,7 @@ server.add_command(add)
 @common
 def list_servers(on: Invocation) -> None:
     """Every server, declared or registered; models and peers, too."""
-    rows = _rows(on)
+    rows = rows_of(on)
     on.screen.whole(rows)
     on.screen.table(
         ("SERVER", "KIND", "STATE", "DEFINITIONS", "APPROVE", "ORIGIN", "TARGET"),
@@ -140,7 +140,7 @@ def resume(on: Invocation, name: str, reason: str) -> None:
     _switched(on, on.change("server.resume", name=name, reason=reason), "serving")
 
 
-def _rows(on: Invocation) -> list[dict[str, Any]]:
+def rows_of(on: Invocation) -> list[dict[str, Any]]:
     if on.remote is not None:
         return list(on.remote.rows("server.list"))
     from gateway.app.operations.showing import server_rows

@@ -7,6 +7,7 @@ from copy import copy
 import click
 
 from gateway.cli.invocation import Invocation, changing, common
+from gateway.cli.servers import rows_of
 
 
 @click.command("freeze")
@@ -46,6 +47,7 @@ def model() -> None:
 @common
 def suspend(on: Invocation, name: str, reason: str) -> None:
     """Let no further call through to it; what is open ends within a second."""
+    _check_kind(on, name)
     done = on.change("server.suspend", name=name, reason=reason)
     on.screen.whole(done)
     on.screen.line(f"{done['name']} is suspended" + ("" if done["changed"] else " already"))
@@ -57,9 +59,20 @@ def suspend(on: Invocation, name: str, reason: str) -> None:
 @common
 def resume(on: Invocation, name: str, reason: str) -> None:
     """Let calls through to it again."""
+    _check_kind(on, name)
     done = on.change("server.resume", name=name, reason=reason)
     on.screen.whole(done)
     on.screen.line(f"{done['name']} is serving" + ("" if done["changed"] else " already"))
+
+
+def _check_kind(on: Invocation, name: str) -> None:
+    """Raises: OperationRefused: there is none of this name of the kind that the command is about."""
+    from gateway.app.operations.entering import unknown
+
+    kind = click.get_current_context().parent
+    word = kind.info_name if kind is not None else "peer"
+    if not any(row["name"] == name and row["kind"] == word for row in rows_of(on)):
+        raise unknown(str(word), name, "see: customhouse server list")
 
 
 for group in (peer, model):  # copies: the help of each ends with its own words

@@ -30,6 +30,8 @@ RUN = "io.customhouse/run"
 CALL = "io.customhouse/call"
 DATA_CLASS = "io.customhouse/data-class"
 
+PUSHED = "push"  # the method under which what a peer tells of a task is a call
+
 
 @dataclass(frozen=True, slots=True)
 class Method:
@@ -38,38 +40,56 @@ class Method:
     name: str
     verb: str
     path: str
+    members: frozenset[str]  # of its params, beside `tenant`
     streams: bool = False
 
 
+def _m(*names: str) -> frozenset[str]:
+    return frozenset(names)
+
+
+_SAID = _m("message", "configuration", "metadata")
+_LISTED = _m("contextId", "status", "pageSize", "pageToken", "historyLength")
 METHODS: Mapping[str, Method] = MappingProxyType(
     {
         one.name: one
         for one in (
-            Method(SEND, "POST", "/message:send"),
-            Method(STREAM, "POST", "/message:stream", streams=True),
-            Method("GetTask", "GET", "/tasks/{id}"),
-            Method("ListTasks", "GET", "/tasks"),
-            Method("CancelTask", "POST", "/tasks/{id}:cancel"),
-            Method(SUBSCRIBE, "GET", "/tasks/{id}:subscribe", streams=True),
+            Method(SEND, "POST", "/message:send", _SAID),
+            Method(STREAM, "POST", "/message:stream", _SAID, streams=True),
+            Method("GetTask", "GET", "/tasks/{id}", _m("id", "historyLength")),
+            Method(
+                "ListTasks",
+                "GET",
+                "/tasks",
+                _LISTED | _m("statusTimestampAfter", "includeArtifacts"),
+            ),
+            Method("CancelTask", "POST", "/tasks/{id}:cancel", _m("id", "metadata")),
+            Method(SUBSCRIBE, "GET", "/tasks/{id}:subscribe", _m("id"), streams=True),
             Method(
                 "CreateTaskPushNotificationConfig",
                 "POST",
                 "/tasks/{taskId}/pushNotificationConfigs",
+                _m("id", "taskId", "url", "token", "authentication"),
             ),
             Method(
                 "GetTaskPushNotificationConfig",
                 "GET",
                 "/tasks/{taskId}/pushNotificationConfigs/{id}",
+                _m("taskId", "id"),
             ),
             Method(
-                "ListTaskPushNotificationConfigs", "GET", "/tasks/{taskId}/pushNotificationConfigs"
+                "ListTaskPushNotificationConfigs",
+                "GET",
+                "/tasks/{taskId}/pushNotificationConfigs",
+                _m("taskId", "pageSize", "pageToken"),
             ),
             Method(
                 "DeleteTaskPushNotificationConfig",
                 "DELETE",
                 "/tasks/{taskId}/pushNotificationConfigs/{id}",
+                _m("taskId", "id"),
             ),
-            Method("GetExtendedAgentCard", "GET", "/extendedAgentCard"),
+            Method("GetExtendedAgentCard", "GET", "/extendedAgentCard", _m()),
         )
     }
 )
@@ -135,40 +155,64 @@ class BadMember(ValueError):
     """A member of the params is missing, is no text, or is there in two spellings."""
 
 
-# Members that hold messages of the protocol again; in all others anything may be.
-_TYPED = frozenset({"message", "parts", "configuration", "taskPushNotificationConfig"})
-_SPELLED: Mapping[str, str] = MappingProxyType(
+CONFIG = "taskPushNotificationConfig"
+# Members that hold messages of the protocol again, and theirs; in all others anything may be.
+INNER: Mapping[str, frozenset[str]] = MappingProxyType(
     {
-        re.sub("[A-Z]", lambda letter: "_" + letter[0].lower(), name): name
-        for name in (
-            *("taskId", "contextId", "messageId", "referenceTaskIds", "mediaType"),
-            *("acceptedOutputModes", "taskPushNotificationConfig", "returnImmediately"),
-            *("historyLength", "pageSize", "pageToken", "statusTimestampAfter"),
-            "includeArtifacts",
-        )
+        "message": _m("messageId", "contextId", "taskId", "role", "parts", "metadata")
+        | _m("extensions", "referenceTaskIds"),
+        "parts": _m("text", "raw", "url", "data", "metadata", "filename", "mediaType"),
+        "configuration": _m("acceptedOutputModes", CONFIG, "historyLength", "returnImmediately"),
+        CONFIG: _m("tenant", "id", "taskId", "url", "token", "authentication"),
+        "authentication": _m("scheme", "credentials"),
     }
 )
+_NAMES = frozenset({"tenant"}).union(*INNER.values(), *(one.members for one in METHODS.values()))
+_SPELLED: Mapping[str, str] = MappingProxyType(
+    {re.sub("[A-Z]", lambda letter: "_" + letter[0].lower(), name): name for name in _NAMES}
+)
+_FOLDED = frozenset(name.casefold() for name in _NAMES)
 
 
 def as_spelled(params: Mapping[str, Any]) -> dict[str, Any]:
     """*params* in the one spelling that is looked at: whoever reads ProtoJSON takes `task_id`, too.
 
     Else `{"taskId": "mine", "task_id": "another's"}` would be judged as one and read as the other.
-    Raises: BadMember: a member is there in both.
+    Raises: BadMember: a member is there in both, or is one but for its case: who reads may fold it.
     """
     found: dict[str, Any] = {}
     for name, value in params.items():
         plain = _SPELLED.get(name, name)
         if plain in found:
             raise BadMember(f"{plain} is there in two spellings")
-        found[plain] = _inner(value) if plain in _TYPED else value
+        if plain not in _NAMES and _fold(plain) in _FOLDED:
+            raise BadMember(
+                "a member is spelled neither as the protocol does nor as ProtoJSON does"
+            )
+        found[plain] = _inner(plain, value) if plain in INNER else value
     return found
 
 
-def _inner(value: Any) -> Any:
+def _fold(name: str) -> str:
+    return name.replace("_", "").replace("-", "").casefold()
+
+
+def _inner(name: str, value: Any) -> Any:
     if isinstance(value, list):
-        return [as_spelled(one) if isinstance(one, dict) else one for one in value]
-    return as_spelled(value) if isinstance(value, dict) else value
+        return [_inner(name, one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    # As the protocol asks, what it does not know is ignored, and so it is not passed on either.
+    return {one: said for one, said in as_spelled(value).items() if one in INNER[name]}
+
+
+# What an id may hold where it becomes part of a path: nothing by which servers split or fold one.
+_SEGMENT = re.compile(r"(?!\.{1,2}\Z)[^/\\%?#\x00-\x20\x7f-\x9f\ud800-\udfff]{1,256}")
+
+
+def is_segment(value: object) -> bool:
+    """Whether *value* is an id that stays what it is in a path, however that is read."""
+    return isinstance(value, str) and _SEGMENT.fullmatch(value) is not None
 
 
 # -- HTTP+JSON requests ---------------------------------------------------------------------------
@@ -183,9 +227,8 @@ def rest_request(method: Method, params: Mapping[str, Any]) -> tuple[str, dict[s
         place = f"{{{name}}}"
         if place in path:
             value = left.pop(name, None)
-            # A dot segment would lead somewhere else on servers that fold paths.
-            if not isinstance(value, str) or value in {"", ".", ".."}:
-                raise BadMember(f"{name} must be a text")
+            if not is_segment(value):
+                raise BadMember(f"{name} must be a text of 1 to 256 characters that fit a path")
             path = path.replace(place, quote(value, safe=""))
     if method.verb == "POST":
         return path, left

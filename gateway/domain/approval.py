@@ -29,6 +29,14 @@ MAX_OPEN_IN_ALL = 10_000
 MAX_SHOWN_BYTES = 24_000  # of arguments: what nobody can read through, nobody can approve
 MAX_CALLS = 1_000  # of one approval for a run
 _MESSAGE = "message"  # to an agent
+# Beside the arguments: of the protocol, of ours, and of the trace; all else a server may act on.
+_NOT_SAID = (
+    "io.modelcontextprotocol/",
+    "io.customhouse/",
+    "progressToken",
+    "traceparent",
+    "tracestate",
+)
 _SAID_LATER = ("inputResponses", "requestState")  # only later rounds of a call have these
 
 Alternatives = tuple[tuple[str, ...], ...]  # any of these sets of roles is enough
@@ -46,8 +54,6 @@ class Waiting:
     """Somebody is asked, or is to be asked now."""
 
     id: str  # "": nobody can be asked, and `detail` says why
-    roles: Alternatives
-    expires_us: int
     is_new: bool  # nobody was asked yet
     detail: Mapping[str, str | int]  # for the caller
 
@@ -56,8 +62,6 @@ class Waiting:
 class Denied:
     """Somebody said no."""
 
-    id: str
-    reason: str
     detail: Mapping[str, str | int]  # for the caller
 
 
@@ -225,13 +229,17 @@ def sent(call: Call) -> Mapping[str, bytes]:
     Later rounds repeat the call with what its caller was asked meanwhile; that is not asked again.
     A message to an agent has another id each time it is sent, and says the same.
     """
+    aside = {
+        f"_meta.{name}": raw for name, raw in call.meta.items() if not name.startswith(_NOT_SAID)
+    }
     if call.kind is Kind.PEER and _MESSAGE in call.params:
         members = msgspec.json.decode(call.params[_MESSAGE], type=dict[str, msgspec.Raw])
         members.pop("messageId", None)
-        return {**call.params, _MESSAGE: msgspec.json.encode(members)}
+        return {**call.params, _MESSAGE: msgspec.json.encode(members), **aside}
     if call.round == 1:
-        return call.params
-    return {name: raw for name, raw in call.params.items() if name not in _SAID_LATER}
+        return {**call.params, **aside}
+    said = {name: raw for name, raw in call.params.items() if name not in _SAID_LATER}
+    return {**said, **aside}
 
 
 def arguments_digest(params: Mapping[str, bytes]) -> str:

@@ -95,7 +95,7 @@ class Purses:
     ) -> Shortfall | None:
         """The first limit (level, then meter, then window) that does not cover *amounts*.
 
-        Nor is there room for another run or grant of a tenant that has `MAX_LIVES`, limited or not.
+        Nor is there room for another run or grant of a tenant or agent that has as many as there may be.
         """
         books = self._now if self._from_us <= t_us < self._until_us else self._look(t_us)
         needs = (amounts.tokens, amounts.calls, amounts.cost)
@@ -232,7 +232,7 @@ class Purses:
             if book.end_us > at_us or (account, book.window, book.start_us) in held
         ]
         rows += [
-            [*_row((life.account, LIFE, life.start_us), life.used, held), life.tenant]
+            [*_row((life.account, LIFE, life.start_us), life.used, held), *life.owners]
             for life in self._lives.all(minute(at_us))
         ]
         holds = [
@@ -268,8 +268,8 @@ class Purses:
             sums = [h + c for h, c in zip(_whole(held), _whole(charged), strict=True)]
             index = WINDOWS.index(window)
             if index == LIFE:
-                (tenant,), (began_us,) = of, _whole((start_us,))
-                self._lives.begin(account, str(tenant), began_us).used = sums
+                (tenant, agent), (began_us,) = of, _whole((start_us,))
+                self._lives.begin(account, (str(tenant), str(agent)), began_us).used = sums
             else:
                 self._book(books, index, start_us).purses[account] = sums
         for leaf, t_us, accounts, amounts in state["holds"]:
@@ -334,9 +334,7 @@ class Purses:
     def _join(self, accounts: tuple[str, ...], t_us: int) -> tuple[Life, ...]:
         """A hold more in the life of every account that is in no calendar."""
         _distinct(accounts)
-        return self._lives.hold(
-            [account for account in accounts[IN_CALENDAR:] if account], accounts[0], t_us
-        )
+        return self._lives.hold(accounts, t_us)
 
     def _held(self) -> dict[_Place, list[int]]:
         """What is held, per account, window and start: the sum of the open holds."""

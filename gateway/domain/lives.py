@@ -17,16 +17,20 @@ LIFE_US = 86_400_000_000
 # Of one tenant at once: callers invent runs, and each is remembered. May grow, but never shrink: the
 # verifier would find that more were admitted than there may be.
 MAX_LIVES = 100_000
+MAX_LIVES_OF_ONE = 10_000  # of one agent: no agent takes them all from the others
+_TENANT, _AGENT = 0, 2  # places of accounts
+
+Owners = tuple[str, str]  # accounts of a tenant and of its agent
 
 
 class Life:
     """The one purse of an account: [tokens, calls, cost], each held plus charged."""
 
-    __slots__ = ("account", "open", "start_us", "tenant", "used")
+    __slots__ = ("account", "open", "owners", "start_us", "used")
 
-    def __init__(self, account: str, tenant: str, start_us: int) -> None:
+    def __init__(self, account: str, owners: Owners, start_us: int) -> None:
         self.account = account
-        self.tenant = tenant  # the account that it counts against
+        self.owners = owners  # whom it counts against: whoever began it
         self.start_us = start_us
         self.open = 0  # holds that have not settled
         self.used = [0, 0, 0]
@@ -44,7 +48,7 @@ class Lives:
 
     def __init__(self) -> None:
         self._lives: dict[str, Life] = {}  # in the order in which they began
-        self._count: dict[str, int] = {}  # of each tenant
+        self._count: dict[str, int] = {}  # of each tenant and agent
 
     def of(self, account: str, minute_us: int) -> Life | None:
         """The life of *account* that is not over in the minute *minute_us*."""
@@ -78,41 +82,54 @@ class Lives:
                 if needs[meter] and used + needs[meter] > limit:
                     end_us = life.end_us if life else t_us + LIFE_US
                     return shortfall((level, account), row, used, needs[meter], end_us)
-        return self._crowd(accounts[0], begun, t_us) if begun else None
+        if not begun:
+            return None
+        return self._crowd(accounts, _TENANT, MAX_LIVES, begun, t_us) or self._crowd(
+            accounts, _AGENT, MAX_LIVES_OF_ONE, begun, t_us
+        )
 
-    def _crowd(self, tenant: str, begun: int, t_us: int) -> Shortfall | None:
-        """What is short when *tenant* may not begin as many lives as *begun*."""
-        count = self._count.get(tenant, 0)
-        if count + begun <= MAX_LIVES:
+    def _crowd(
+        self, accounts: Sequence[str], level: int, most: int, begun: int, t_us: int
+    ) -> Shortfall | None:
+        """What is short when the owner at *level* may not begin as many lives as *begun*."""
+        owner = accounts[level]
+        count = self._count.get(owner, 0)
+        if count + begun <= most:
             return None
         # Some may be over since the last turn.
-        count -= sum(life.tenant == tenant for life in self._over(minute(t_us)))
-        if count + begun <= MAX_LIVES:
+        count -= sum(owner in life.owners for life in self._over(minute(t_us)))
+        if count + begun <= most:
             return None
         return Shortfall(
-            level=LEVELS[0],
-            account=tenant,
+            level=LEVELS[level],
+            account=owner,
             meter="runs",
             window=WINDOWS[LIFE],
-            limit=MAX_LIVES,
+            limit=most,
             needed=begun,
-            remaining=max(0, MAX_LIVES - count),
+            remaining=max(0, most - count),
             reset_at_us=t_us
             + LIFE_US,  # by then all are over; the first end is of whoever began it
         )
 
-    def hold(self, accounts: Sequence[str], tenant: str, t_us: int) -> tuple[Life, ...]:
-        """The lives of *accounts* with one more open hold in each; begun where there was none."""
+    def hold(self, accounts: Sequence[str], t_us: int) -> tuple[Life, ...]:
+        """The lives in *accounts* with one more open hold in each; begun where there was none."""
+        if len(accounts) <= IN_CALENDAR:
+            return ()
+        owners = accounts[_TENANT], accounts[_AGENT]
         lives = tuple(
-            self._lives.get(account) or self.begin(account, tenant, t_us) for account in accounts
+            self._lives.get(account) or self.begin(account, owners, t_us)
+            for account in accounts[IN_CALENDAR:]
+            if account
         )
         for life in lives:
             life.open += 1
         return lives
 
-    def begin(self, account: str, tenant: str, t_us: int) -> Life:
-        life = self._lives[account] = Life(account, tenant, t_us)
-        self._count[tenant] = self._count.get(tenant, 0) + 1
+    def begin(self, account: str, owners: Owners, t_us: int) -> Life:
+        life = self._lives[account] = Life(account, owners, t_us)
+        for owner in owners:
+            self._count[owner] = self._count.get(owner, 0) + 1
         return life
 
     def settle(self, lives: Sequence[Life], minute_us: int) -> None:
@@ -136,6 +153,7 @@ class Lives:
 
     def _drop(self, life: Life) -> None:
         del self._lives[life.account]
-        self._count[life.tenant] -= 1
-        if not self._count[life.tenant]:
-            del self._count[life.tenant]
+        for owner in life.owners:
+            self._count[owner] -= 1
+            if not self._count[owner]:
+                del self._count[owner]

@@ -24,14 +24,28 @@ _PER = 1_000_000  # prices are for so many tokens
 # twice the estimate was not honest about its tokens.
 _CUT = 2
 _SLACK_BYTES = 256
-# Parts of a message whose size says nothing of their tokens.
-_OPAQUE_PARTS = frozenset(
-    {"image_url", "input_image", "input_audio", "file", "input_file", "image", "audio"}
+# What is as many tokens as it looks: objects of these types, or with a role, and no other members.
+_TEXT_TYPES = (
+    *("text", "input_text", "output_text", "refusal", "summary_text", "reasoning_text", "content"),
+    *("message", "reasoning", "function_call", "function_call_output"),
+    *("custom_tool_call", "custom_tool_call_output"),
 )
-_PROMPT = ("messages", "input", "instructions", "tools", "functions")
+_PARTS = ("content", "output", "summary", "text")
+_TEXT_MEMBERS = frozenset(
+    (
+        *(*_PARTS, "role", "type", "id", "status", "phase", "name", "namespace", "caller"),
+        *("call_id", "tool_call_id", "tool_calls", "function_call", "arguments", "input"),
+        *("refusal", "annotations", "logprobs", "encrypted_content", "reasoning"),
+        *("reasoning_content", "cache_control", "prompt_cache_breakpoint"),
+    )
+)
+_GIVEN = ("messages", "input", "prediction")
+_PROMPT = ("messages", "input", "instructions")
+_TOOLS = ("tools", "functions")
 _LABELS = frozenset({"role", "type", "id", "object", "status", "call_id", "index"}) | frozenset(
     {"finish_reason", "logprobs", "annotations", "encrypted_content"}
 )
+_FILES = frozenset({"url", "image_url", "file_url", "file_data", "data"})
 _EMBEDDED = "data:"
 
 
@@ -45,11 +59,10 @@ def ceiling(body: bytes, arguments: Mapping[str, Any], definition: Definition) -
 def prompt_ceiling(body: bytes, arguments: Mapping[str, Any], terms: ModelTerms) -> int:
     """The most tokens that the request can be. Inputs of embeddings are a prompt each."""
     held = -(-len(body) // _BYTES_PER_HELD_TOKEN)
+    n_opaque = sum(_n_opaque(arguments.get(key)) for key in _GIVEN)
     if is_embedding(arguments):
-        return held
-    if _is_opaque(arguments):
-        return terms.context_tokens
-    return min(held, terms.context_tokens)
+        return held + n_opaque * terms.context_tokens
+    return terms.context_tokens if n_opaque else min(held, terms.context_tokens)
 
 
 def answer_ceiling(arguments: Mapping[str, Any]) -> int:
@@ -91,22 +104,13 @@ def cost_of(prompt: int, completion: int, terms: ModelTerms) -> int:
 def counted_prompt(arguments: Mapping[str, Any]) -> int:
     """Our own count of a prompt: its text, as the tokens of plain prose. Low rather than high."""
     n_bytes = sum(text_bytes(arguments.get(key)) for key in _PROMPT)
+    n_bytes += sum(_bytes_of(arguments.get(key), is_labelled=False) for key in _TOOLS)
     return tokens(n_bytes) + _n_tokens(arguments.get("input"))
 
 
 def text_bytes(value: Any) -> int:
     """The bytes of all text in decoded JSON; what is said about it and embedded files are none."""
-    n_bytes, left = 0, [value]
-    while left:
-        one = left.pop()
-        if isinstance(one, str):
-            if not one.startswith(_EMBEDDED):
-                n_bytes += len(one.encode("utf-8", "surrogatepass"))
-        elif isinstance(one, dict):
-            left += [inner for key, inner in one.items() if key not in _LABELS]
-        elif isinstance(one, list):
-            left += one
-    return n_bytes
+    return _bytes_of(value, is_labelled=True)
 
 
 def terms_of(definition: Definition) -> ModelTerms:
@@ -122,18 +126,44 @@ def _is_believable(said: Usage, counted: Usage, percent: int) -> bool:
     return all(one * 100 >= ours * least for one, ours in zip(said, counted, strict=True))
 
 
-def _is_opaque(arguments: Mapping[str, Any]) -> bool:
-    """Whether any part is an image, a sound or a file, which may be any number of tokens."""
-    left: list[Any] = [arguments.get("messages"), arguments.get("input")]
+def _bytes_of(value: Any, *, is_labelled: bool) -> int:
+    """Of a tool all is text: in its schema every name is the caller's own."""
+    n_bytes, left = 0, [value]
     while left:
         one = left.pop()
-        if isinstance(one, dict):
-            if one.get("type") in _OPAQUE_PARTS:
-                return True
-            left += one.values()
+        if isinstance(one, str):
+            n_bytes += len(one.encode("utf-8", "surrogatepass"))
+        elif isinstance(one, dict):
+            left += [
+                inner for key, inner in one.items() if not (is_labelled and _is_aside(key, inner))
+            ]
         elif isinstance(one, list):
             left += one
-    return False
+    return n_bytes
+
+
+def _is_aside(key: str, value: Any) -> bool:
+    is_embedded = isinstance(value, str) and value.startswith(_EMBEDDED)
+    return key in _LABELS or (key in _FILES and is_embedded)
+
+
+def _n_opaque(given: Any) -> int:
+    """How many parts may be any number of tokens: an image, a sound, all that is not known as text."""
+    n_opaque, left = 0, [given]
+    while left:
+        one = left.pop()
+        if isinstance(one, list):
+            left += one
+        elif isinstance(one, dict):
+            n_opaque += not _is_text(one)
+            left += [one.get(key) for key in _PARTS]
+    return n_opaque
+
+
+def _is_text(one: Mapping[str, Any]) -> bool:
+    is_known = one["type"] in _TEXT_TYPES if "type" in one else isinstance(one.get("role"), str)
+    members = (key for key, value in one.items() if value is not None)
+    return is_known and _TEXT_MEMBERS.issuperset(members)
 
 
 def _n_tokens(given: Any) -> int:

@@ -94,7 +94,7 @@ MISSING_CAPABILITY = Refusal(
 UNKNOWN_METHOD = Refusal(
     "unknown_method", 404, _RPC_METHOD,
     "The gateway does not know this method.",
-    "Use a method of the MCP revision you speak.",
+    "Use a method of the protocol revision you speak.",
 )  # fmt: skip
 UNKNOWN_SESSION = Refusal(
     "unknown_session", 404, 40400,

@@ -103,5 +103,5 @@ def _span(wait_ms: int) -> str:
 UNKNOWN_OBJECT = Refusal(
     "unknown_object", 200, -32602,
     "There is nothing of this name that you may use.",
-    "Use a name from the list of tools, resources or prompts.",
+    "Use a name from a list of what you may use.",
 )  # fmt: skip

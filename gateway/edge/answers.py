@@ -13,6 +13,7 @@ from gateway.domain.refusal import (
     DENIED,
     INSUFFICIENT_SCOPE,
     NOT_AUTHENTICATED,
+    OUTCOME_UNKNOWN,
     OUTCOME_UNWRITTEN,
     STOPPED,
     UPSTREAM_TIMEOUT,
@@ -43,7 +44,7 @@ from gateway.edge.methods import Naming, find_method
 from gateway.edge.reply import Answer, Identification, final_result, result_frame, upstream_state
 from gateway.edge.rounds import Govern, Unbridged, bridged
 from gateway.edge.search import Searches, asked_really, is_inner
-from gateway.edge.state import States
+from gateway.edge.state import States, spent_mark
 from gateway.edge.stream import Stream, final_result_of
 from gateway.edge.strict import Message
 from gateway.edge.subscriptions import Subscriptions
@@ -259,8 +260,13 @@ class Answers:
         if tasks is None:
             return await self._across(call, exchange)
         view = self._house.catalogue().servers.get(call.server)
+        # What a rule says of a skill that the caller does not see would tell that it is there.
+        seen = call.definition is not None and self.place().snapshot.visible(
+            call.principal, [call.definition]
+        )
+        rules = view.rules if view is not None and seen else None
         try:
-            call, telling = await inward(tasks, call, view.rules if view is not None else None)
+            call, telling = await inward(tasks, call, rules)
             return await outward(telling, await self._across(call, exchange))
         except Refused as refused:
             raise refused if refused.call_id else await self.entered(refused, exchange) from None
@@ -280,22 +286,26 @@ class Answers:
         async def question(one: Call, ask: Ask) -> Outcome:
             return await self._house.pipeline.question(one, ask, respondent)
 
+        first = await govern(call)
+        if first.is_replay and first.outcome.status is Status.INPUT_REQUIRED:
+            # Its rounds are under way in the name of whoever came first: they are not begun again.
+            raise await self.entered(Refused(OUTCOME_UNKNOWN, first.call.id), exchange)
         try:
-            return await bridged(await govern(call), question, govern)
+            return await bridged(first, question, govern)
         except Unbridged as ended:
             raise await self.entered(ended.refused, exchange) from None
 
     async def _later_round(self, call: Call, exchange: Exchange, govern: Govern) -> Reply:
-        token = exchange.asked.message.params[_STATE]
+        mark = spent_mark(call)
         try:
-            self._states.spend(token, call.principal, self._house.clock())
+            self._states.spend(mark, call.principal, self._house.clock())
         except Refused as refused:
             raise await self.entered(refused, exchange) from None
         try:
             return await govern(call)
         except Refused as refused:
             if refused.refusal is not OUTCOME_UNWRITTEN:  # then the call was made
-                self._states.restore(token)
+                self._states.restore(mark)
             raise
 
     def _sealed(self, reply: Reply) -> str:
@@ -369,7 +379,9 @@ class Answers:
         begun = self._states.open(token, call, self._house.clock())
         if begun.state:
             params[_STATE] = begun.state
-        return replace(call, id=begun.call_id, round=begun.number, params=params)
+        return replace(
+            call, id=begun.call_id, round=begun.number, params=params, run=begun.run or call.run
+        )
 
     async def _own_result(self, call: Call, exchange: Exchange) -> bytes:
         if call.method == "server/discover":

@@ -21,7 +21,7 @@ from gateway.edge.ids import new_call_id
 from gateway.edge.line import Headers, respond
 from gateway.edge.outlet import Visit
 from gateway.edge.reply import Answer
-from gateway.edge.ties import parent_named
+from gateway.edge.ties import call_named
 
 PREFIX = "/calls/"
 _FAULT = Asking(b"", "", modern=True)
@@ -54,7 +54,7 @@ class OutcomesOutlet:
         if visit.scope["method"] != "GET":
             raise Refused(UNKNOWN_METHOD)
         await self._rate(self._call(visit.principal))
-        call_id = parent_named(visit.scope["path"].removeprefix(PREFIX))
+        call_id = call_named(visit.scope["path"].removeprefix(PREFIX))
         told = await self._of(visit.principal, call_id) if call_id else None
         if told is None:
             raise Refused(UNKNOWN_OBJECT)

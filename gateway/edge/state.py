@@ -21,6 +21,7 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from gateway.domain.base64url import base64url
 from gateway.domain.model import Call, Principal
 from gateway.domain.refusal import BAD_STATE, RATE_LIMITED, TOO_MANY_ROUNDS, Refused
 
@@ -41,17 +42,26 @@ class Round:
     call_id: str
     number: int
     state: bytes  # raw JSON as the upstream gave it; b"" when it gave none
+    run: str = ""  # that the call is part of, whatever this round says
 
 
 class _Claims(
     msgspec.Struct,
-    rename={"call_id": "c", "number": "r", "sealed_us": "t", "epoch": "e", "state": "s"},
+    rename={
+        "call_id": "c",
+        "number": "r",
+        "sealed_us": "t",
+        "epoch": "e",
+        "state": "s",
+        "run": "u",
+    },
 ):
     call_id: str
     number: int
     sealed_us: int
     epoch: str
     state: str = ""
+    run: str = ""
 
 
 class _Spent(NamedTuple):
@@ -76,10 +86,12 @@ class States:
 
     def seal(self, call: Call, upstream_state: bytes, now_us: int) -> str:
         """A requestState that continues *call* with its next round."""
-        claims = _Claims(call.id, call.round + 1, now_us, self._epoch, upstream_state.decode())
+        claims = _Claims(
+            call.id, call.round + 1, now_us, self._epoch, upstream_state.decode(), call.run
+        )
         nonce = os.urandom(_NONCE_BYTES)
         sealed = self._cipher.encrypt(nonce, msgspec.json.encode(claims), _bound_to(call))
-        return _PREFIX + base64.urlsafe_b64encode(nonce + sealed).decode().rstrip("=")
+        return _PREFIX + base64url(nonce + sealed)
 
     def open(self, token: object, call: Call, now_us: int) -> Round:
         """The round that *token* continues, if *call* is the call it was sealed for.
@@ -94,7 +106,7 @@ class States:
             raise Refused(BAD_STATE, claims.call_id)
         if claims.number > MAX_ROUNDS:
             raise Refused(TOO_MANY_ROUNDS, claims.call_id, {"limit": MAX_ROUNDS})
-        return Round(claims.call_id, claims.number, claims.state.encode())
+        return Round(claims.call_id, claims.number, claims.state.encode(), claims.run)
 
     def spend(self, token: str, principal: Principal, now_us: int) -> None:
         """Let *token* begin one round only: later rounds cost no call, so a replay would be free.
@@ -144,6 +156,12 @@ def _bound_to(call: Call) -> bytes:
     return b"customhouse/state/1\n" + _canonical([*bindings, _arguments_digest(call.arguments)])
 
 
+def spent_mark(call: Call) -> str:
+    """What only one round may begin with, however often the state that leads to it was sealed."""
+    state = hashlib.sha256(call.params.get("requestState", b"")).hexdigest()
+    return f"{call.id} {call.round} {state}"
+
+
 def _digest(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()  # a token may hold megabytes of upstream state
 
@@ -163,6 +181,6 @@ def unsealed(text: str) -> bytes:
         plain = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
     except (binascii.Error, ValueError):
         raise ValueError("not base64") from None
-    if base64.urlsafe_b64encode(plain).decode().rstrip("=") != text:
+    if base64url(plain) != text:
         raise ValueError("not canonical: one sealed state has one spelling")
     return plain

@@ -10,7 +10,6 @@ is of a tool that the caller does not see any more is all the same: there is no 
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 from dataclasses import replace
@@ -21,6 +20,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from gateway.domain.asking import TASKS, has_extension
+from gateway.domain.base64url import base64url
 from gateway.domain.model import Call, Definition, Kind, Principal, Reply
 from gateway.domain.refusal import (
     MISSING_CAPABILITY,
@@ -101,7 +101,7 @@ class Tasks:
     def _seal(self, claims: _Claims, who: Principal) -> str:
         nonce = os.urandom(_NONCE_BYTES)
         sealed = self._cipher.encrypt(nonce, msgspec.json.encode(claims), _bound_to(who))
-        return _PREFIX + base64.urlsafe_b64encode(nonce + sealed).decode().rstrip("=")
+        return _PREFIX + base64url(nonce + sealed)
 
     def _open(self, sealed: str, who: Principal) -> _Claims:
         text = sealed.removeprefix(_PREFIX)

@@ -59,7 +59,7 @@ def ties_of(head: Head, meta: Mapping[str, bytes], principal: Principal) -> Ties
     if len(key) > MAX_KEY_CHARS:
         raise _bad(f"an idempotency key has at most {MAX_KEY_CHARS} characters")
     run = run_named(run, principal)
-    return Ties(run, parent_named(_said(meta, PARENT_META)) if run else "", key, trace)
+    return Ties(run, call_named(_said(meta, PARENT_META)) if run else "", key, trace)
 
 
 def run_named(name: str, principal: Principal) -> str:
@@ -75,7 +75,7 @@ def run_named(name: str, principal: Principal) -> str:
     return name
 
 
-def parent_named(name: str) -> str:
+def call_named(name: str) -> str:
     """A call id, or nothing: what is none says nothing."""
     return name if len(name) == _CALL_ID_CHARS and name.isalnum() and name.isascii() else ""
 

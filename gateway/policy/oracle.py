@@ -24,6 +24,7 @@ from gateway.policy.snapshot import Snapshot
 _ANSWER_US: Final = 150.0
 _RULE_US: Final = 7.0
 _SPENT_US: Final = 60_000.0
+_ASKED: Final = 200  # requests of a self-test
 _WHOLE: Final = 300  # up to so many rules and links, Casbin gets the files as they are
 _CONDITION: Final = 4  # the place of the condition among the cells of a rule, after its `p`
 _GROUPS: Final = 3  # else the rules on so many objects, one after the other
@@ -141,8 +142,8 @@ class Oracle:
         return cond
 
 
-def self_test(snapshot: Snapshot, source: PolicySource, n: int = 200, seed: int = 0) -> int:
-    """Ask the snapshot and Casbin up to *n* of the same random requests; return how many.
+def self_test(snapshot: Snapshot, source: PolicySource, seed: int = 0) -> int:
+    """Ask the snapshot and Casbin up to `_ASKED` of the same random requests; return how many.
 
     Bounded to well under 150 ms: fewer requests when there are many rules, and of a large policy
     only the rules on a few objects. Raises: Disagreement: on the first different answer.
@@ -151,10 +152,10 @@ def self_test(snapshot: Snapshot, source: PolicySource, n: int = 200, seed: int 
         return 0
     draw = Draw(snapshot, Random(seed))  # noqa: S311 - a sample to compare, nothing secret
     if len(snapshot.rules) + len(snapshot.links) <= _WHOLE:
-        asked = min(n, max(1, _affordable(len(snapshot.rules), _SPENT_US)))
+        asked = min(_ASKED, max(1, _affordable(len(snapshot.rules), _SPENT_US)))
         calls = [draw.call() for _ in range(asked)]
         return _compare(snapshot, Oracle.whole(source, snapshot), calls, draw)
-    return sum(_compare_group(snapshot, source, draw, n // _GROUPS) for _ in range(_GROUPS))
+    return sum(_compare_group(snapshot, source, draw, _ASKED // _GROUPS) for _ in range(_GROUPS))
 
 
 def _compare_group(snapshot: Snapshot, source: PolicySource, draw: Draw, n: int) -> int:

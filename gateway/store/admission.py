@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from gateway.domain import refusal as no
+from gateway.domain.a2a import PUSHED
 from gateway.domain.approval import Denied, Granted, Waiting
 from gateway.domain.budget import Limits
 from gateway.domain.catalogue import Catalogue
@@ -122,12 +123,14 @@ class Gate:
         if refused.refusal is no.POLICY_CHANGED:
             raise StaleDecision
         if consent is not None:
-            await self._durable(consent.asked(), call.id)
+            await self.durable(consent.asked(), call.id)
         await self._enter(call, decision, refused, self._log.stamp())
         raise refused
 
     def limits(self, call: Call) -> tuple[Limits | None, ...]:
         """Of each account of *call*, in their order."""
+        if call.method == PUSHED:  # what its peer says, and how often, is none of its owner's doing
+            return (None,) * len(self._particulars.accounts(call))
         limits = self._limits_of(call.principal, call.server)
         if not call.run and not call.principal.grants:
             return limits
@@ -150,9 +153,10 @@ class Gate:
     async def _enter(
         self, call: Call, decision: Decision | None, refused: Refused, now_us: int
     ) -> None:
-        await self._durable(self._refusals.of_call(call, decision, refused, now_us), call.id)
+        await self.durable(self._refusals.of_call(call, decision, refused, now_us), call.id)
 
-    async def _durable(self, written: asyncio.Future[None] | None, call_id: str) -> None:
+    async def durable(self, written: asyncio.Future[None] | None, call_id: str) -> None:
+        """Raises: Refused: LOG_UNAVAILABLE."""
         if written is None:  # there was nothing to write, or it was folded
             return
         try:

@@ -38,7 +38,7 @@ from gateway.domain.approval import (
     whose_of,
 )
 from gateway.domain.asking import is_child
-from gateway.domain.model import Call, Decision
+from gateway.domain.model import Call, Decision, Principal
 from gateway.store.changes import put_change
 from gateway.store.log import Log
 from gateway.store.petitions import ABOUT, ASK, USE, Asked, read_courses
@@ -52,6 +52,14 @@ _T = TypeVar("_T")
 Keys = Callable[[], Sequence[bytes]]  # with which payloads were sealed
 Has = Callable[[Approver, str, str], bool]
 """Whether an approver, in a tenant, has a role at this moment."""
+
+
+_Who = tuple[str, str, tuple[str, ...]]
+
+
+def _asker(who: Principal | Petition) -> _Who:
+    """Whose open asks are counted together: whoever acts for another fills up nothing of theirs."""
+    return who.tenant, who.subject, who.actors
 
 
 class _Passed(NamedTuple):
@@ -80,7 +88,7 @@ class Approvals:
         self._courses: dict[str, Course] = {}  # the oldest first
         self._by_binding: dict[str, str] = {}
         self._by_run: dict[str, dict[str, None]] = {}
-        self._by_who: dict[tuple[str, str], dict[str, None]] = {}
+        self._by_who: dict[_Who, dict[str, None]] = {}
         self._passed: dict[str, _Passed] = {}  # by call id
         self._decided: dict[str, asyncio.Event] = {}
         self._tidied_us = 0
@@ -156,11 +164,10 @@ class Approvals:
     def find(self, approval_id: str) -> Course | None:
         return self._courses.get(approval_id)
 
-    def live(self, now_us: int) -> list[tuple[Course, State]]:
+    def live(self, now_us: int) -> list[Course]:
         """All that is neither used up nor expired, the oldest first."""
         self._tidy(now_us)
-        found = ((one, one.state(self.holds(one), now_us)) for one in self._courses.values())
-        return [pair for pair in found if pair[1] not in (State.USED, State.EXPIRED)]
+        return [one for one in self._courses.values() if not self._is_over(one, now_us)]
 
     def said_yes(self, approval_id: str, yes: Yes) -> None:
         """It is in the log."""
@@ -216,7 +223,7 @@ class Approvals:
         if state is State.GRANTED:
             return Granted(petition.id)
         if state is State.DENIED and course.no is not None:
-            return Denied(petition.id, course.no.reason, {"approval": petition.id})
+            return Denied({"approval": petition.id})
         return _waiting(petition, now_us) if state is State.WAITING else None
 
     def _of_run(self, call: Call, decision: Decision) -> Iterator[Course]:
@@ -230,17 +237,10 @@ class Approvals:
     def _unasked(self, call: Call, decision: Decision, now_us: int) -> Waiting:
         problem = self._problem(call, now_us)
         if problem:
-            return Waiting(
-                "", decision.approvals, now_us, is_new=False, detail={"problem": problem}
-            )
+            return Waiting("", is_new=False, detail={"problem": problem})
         petition_id = self._new_id()
-        return Waiting(
-            petition_id,
-            decision.approvals,
-            now_us + ASK_LASTS_US,
-            is_new=True,
-            detail=_detail(petition_id, decision.approvals, now_us + ASK_LASTS_US, now_us),
-        )
+        detail = _detail(petition_id, decision.approvals, now_us + ASK_LASTS_US, now_us)
+        return Waiting(petition_id, is_new=True, detail=detail)
 
     def _problem(self, call: Call, now_us: int) -> str:
         """Why nobody is asked."""
@@ -249,7 +249,7 @@ class Approvals:
         self._tidy(now_us)
         if len(self._courses) >= MAX_OPEN_IN_ALL:
             return "too many calls wait for an approval"
-        mine = self._by_who.get((call.principal.tenant, call.principal.subject), ())
+        mine = self._by_who.get(_asker(call.principal), ())
         courses = [self._courses[one] for one in mine]
         waits = (one.state(self.holds(one), now_us) is State.WAITING for one in courses)
         if sum(waits) >= MAX_OPEN:
@@ -282,25 +282,26 @@ class Approvals:
         self._by_binding[petition.binding] = petition.id
         if petition.run_binding:
             self._by_run.setdefault(petition.run_binding, {})[petition.id] = None
-        self._by_who.setdefault((petition.tenant, petition.subject), {})[petition.id] = None
+        self._by_who.setdefault(_asker(petition), {})[petition.id] = None
 
     def _tidy(self, now_us: int) -> None:
         """Forget what is over, now and then."""
         if now_us - self._tidied_us < TIDY_US and len(self._courses) < MAX_OPEN_IN_ALL:
             return
         self._tidied_us = now_us
-        over = (State.USED, State.EXPIRED)
         for course in tuple(self._courses.values()):
-            if course.state(self.holds(course), now_us) in over:
+            if self._is_over(course, now_us):
                 self._forget(course.petition)
+
+    def _is_over(self, course: Course, now_us: int) -> bool:
+        return course.state(self.holds(course), now_us) in (State.USED, State.EXPIRED)
 
     def _forget(self, petition: Petition) -> None:
         del self._courses[petition.id]
         self._decided.pop(petition.id, None)
         if self._by_binding.get(petition.binding) == petition.id:
             del self._by_binding[petition.binding]
-        who = (petition.tenant, petition.subject)
-        _drop(self._by_who, who, petition.id)
+        _drop(self._by_who, _asker(petition), petition.id)
         if petition.run_binding:
             _drop(self._by_run, petition.run_binding, petition.id)
 
@@ -320,7 +321,7 @@ def _drop(index: dict[_T, dict[str, None]], key: _T, petition_id: str) -> None:
 
 def _waiting(petition: Petition, now_us: int) -> Waiting:
     detail = _detail(petition.id, petition.roles, petition.expires_us, now_us)
-    return Waiting(petition.id, petition.roles, petition.expires_us, is_new=False, detail=detail)
+    return Waiting(petition.id, is_new=False, detail=detail)
 
 
 def _detail(

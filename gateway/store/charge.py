@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway.domain import model_meter
+from gateway.domain.a2a import PUSHED
 from gateway.domain.asking import is_child
 from gateway.domain.meter import tokens
 from gateway.domain.model import (
@@ -26,8 +27,8 @@ def ceiling(call: Call) -> Amounts:
     """The hold of *call*: arguments plus the largest result. Later rounds, and what the server asks
     its caller meanwhile, cost no further call.
     """
-    if call.act is Act.SUBSCRIBE:
-        return NOTHING  # held to its rate alone
+    if call.act is Act.SUBSCRIBE or call.method == PUSHED:
+        return NOTHING  # held to its rate alone; what a peer tells is held to the peer's
     definition = call.definition
     if definition is not None and definition.terms is not None:
         return model_meter.ceiling(call.params[BODY], call.arguments, definition)
@@ -40,7 +41,7 @@ def result_tokens(call: Call) -> int:
     """The most that comes back: a result, or what a caller answers to a question of the server."""
     if is_child(call):
         return MAX_INPUT_TOKENS
-    if call.definition is None or call.act is Act.SUBSCRIBE:
+    if call.definition is None or call.act is Act.SUBSCRIBE or call.method == PUSHED:
         return 0
     if call.definition.terms is not None:
         return model_meter.answer_ceiling(call.arguments)

@@ -173,8 +173,7 @@ class Ledger:
             return
         now_us = self.log.stamp()
         written = self.refusals.of_request(refused, principal, address, method, now_us)
-        if written is not None:
-            await self._durable(written, refused.call_id)
+        await self._gate.durable(written, refused.call_id)
 
     def take_rate(self, call: Call) -> None:
         """Rate a call that is never logged singly. Raises: Refused: RATE_LIMITED."""
@@ -250,7 +249,7 @@ class Ledger:
             replays=replays,
             **self._particulars.of_call(call),
         )
-        await self._durable(self.log.put(entry, call.id), call.id)
+        await self._gate.durable(self.log.put(entry, call.id), call.id)
 
     def _intend(self, admission: Admission) -> tuple[Permit, asyncio.Future[None]]:
         self._use(admission)
@@ -307,9 +306,3 @@ class Ledger:
         """Whoever waits for the same call under the same key can look what came of it."""
         if permit.call.key and self.replays is not None:
             self.replays.ended(permit.call)
-
-    async def _durable(self, written: asyncio.Future[None], call_id: str) -> None:
-        try:
-            await written
-        except WriteFailed as err:
-            raise Refused(no.LOG_UNAVAILABLE, call_id) from err

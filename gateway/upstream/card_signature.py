@@ -7,7 +7,7 @@ it is for; what the signature says of its algorithm only has to agree.
 from __future__ import annotations
 
 import json
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64decode
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 
+from gateway.domain.base64url import base64url
 from gateway.domain.card import BadCard, Card, Signature, signed_payloads
 
 MAX_KEYS = 100
@@ -38,7 +39,7 @@ def check_signed(card: Card, key_set: bytes) -> None:
         raise BadCard("the pinned key set has no key that could have signed a card")
     if not card.signatures:
         raise BadCard("it is not signed, and has to be")
-    payloads = [_base64(payload) for payload in signed_payloads(card)]
+    payloads = [base64url(payload).encode() for payload in signed_payloads(card)]
     if not any(_by(key, one, payloads) for one in card.signatures for key in keys):
         raise BadCard("none of its signatures is by a pinned key")
 
@@ -115,7 +116,3 @@ def _public(said: dict[str, Any]) -> PublicKey | None:
 
 def _bytes(text: str) -> bytes:
     return urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
-
-
-def _base64(raw: bytes) -> bytes:
-    return urlsafe_b64encode(raw).rstrip(b"=")

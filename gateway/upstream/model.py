@@ -7,9 +7,11 @@ stream is passed on event by event; its last one waits at the edge until the cal
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from time import perf_counter
+from typing import TypeGuard
 
 import msgspec
 from structlog.typing import FilteringBoundLogger
@@ -18,6 +20,7 @@ from gateway.domain import refusal
 from gateway.domain.definition import canonical
 from gateway.domain.model import MODERN_VERSION, Outcome, Status, Usage
 from gateway.domain.model_meter import answer_bytes_within, answer_ceiling, counted_prompt
+from gateway.domain.model_stream import is_last
 from gateway.upstream.connection import Connection
 from gateway.upstream.exchange import Exchange, TooLarge, pass_on
 from gateway.upstream.fetch import BadTarget
@@ -30,7 +33,7 @@ from gateway.upstream.message import (
     decode_members,
     unreachable,
 )
-from gateway.upstream.model_answer import Api, Tape, is_last, read_answer
+from gateway.upstream.model_answer import Api, Tape, read_answer
 from gateway.upstream.origin import Origin, Pools, connected, with_body
 from gateway.upstream.response import Response
 from gateway.upstream.spec import ModelTransport, ServerSpec
@@ -42,7 +45,7 @@ REJECTED = frozenset({400, 413, 422, 429})  # the provider's own no, which its c
 MAX_SAID_CHARS = 1_000
 _NOT_OFFERED = msgspec.json.encode({"code": METHOD_NOT_FOUND, "message": "not offered"})
 _APIS: Mapping[str, Api] = {api.value: api for api in Api}
-_ON = msgspec.Raw(b"true")
+_ON, _NULL = msgspec.Raw(b"true"), msgspec.Raw(b"null")
 
 
 class ModelConnector:
@@ -61,6 +64,7 @@ class ModelConnector:
         if "?" in self._origin.target.path:
             raise BadTarget("the base URL of a provider has no query")
         self._log = log
+        self._without_credential = _cleaning(transport.api.auth_header_value)
         self._pools: Pools | None = None
         self._ready = asyncio.Event()
 
@@ -107,7 +111,7 @@ class ModelConnector:
                 await self._ready.wait()
         if self._pools is None:
             raise unreachable("the connector has ended, or could not read its certificates")
-        reading = _Reading(exchange, api, self._idle_s)
+        reading = _Reading(exchange, api, self._idle_s, self._without_credential)
         connection = await connected(self._pools.calls, exchange.deadline)
         reading.connection = connection
         connection.send(reading, self._request(exchange, api))
@@ -131,12 +135,15 @@ class ModelConnector:
 class _Reading:
     """One request and what is answered to it, from both sides: the connection's and the caller's."""
 
-    def __init__(self, exchange: Exchange, api: Api, idle_s: float) -> None:
+    def __init__(
+        self, exchange: Exchange, api: Api, idle_s: float, cleaned: Callable[[str], str]
+    ) -> None:
         arguments = exchange.call.arguments
         self.connection: Connection | None = None
         self._exchange = exchange
         self._api = api
         self._idle_s = idle_s
+        self._cleaned = cleaned  # of our credential
         self._streams = arguments.get("stream") is True
         self._status = 0
         self._waiting_bytes = 0
@@ -188,7 +195,7 @@ class _Reading:
             self.is_resting = True
             self.connection.pause()
         self._exchange.deliver(Message(method=kind.decode("latin-1"), params=raw))
-        return is_last(self._api, kind, text)
+        return is_last(text, of_chat=self._api is Api.CHAT)
 
     def fail(self, failure: Exception) -> None:
         self._exchange.fail(failure)
@@ -264,14 +271,14 @@ class _Reading:
         exchange = self._exchange
         return Outcome(
             Status.RPC_ERROR,
-            error=_error(self._status, body),
+            error=_error(self._status, body, self._cleaned),
             received_bytes=exchange.received_bytes,
             upstream_s=perf_counter() - exchange.began_s,
             counted=Usage(0, 0),
         )
 
 
-def _error(status: int, body: bytes) -> bytes:
+def _error(status: int, body: bytes, cleaned: Callable[[str], str]) -> bytes:
     """A provider's no: its status, and its words as far as they are in its API's shape."""
     said: object = None
     with suppress(msgspec.MsgspecError, ValueError, RecursionError):
@@ -279,20 +286,30 @@ def _error(status: int, body: bytes) -> bytes:
     error = said.get("error") if isinstance(said, dict) else None
     words = error.get("message") if isinstance(error, dict) else None
     message = words if isinstance(words, str) else f"the provider answered HTTP {status}"
-    told: dict[str, object] = {"code": status, "message": message[:MAX_SAID_CHARS]}
+    told: dict[str, object] = {"code": status, "message": cleaned(message)[:MAX_SAID_CHARS]}
     if isinstance(error, dict):
-        more = {key: error[key] for key in ("type", "param", "code") if _is_word(error.get(key))}
-        told["data"] = more
+        words_of = {key: error.get(key) for key in ("type", "param", "code")}
+        told["data"] = {key: cleaned(one) for key, one in words_of.items() if _is_word(one)}
     return msgspec.json.encode(told)
 
 
-def _is_word(value: object) -> bool:
+def _cleaning(credential: str) -> Callable[[str], str]:
+    """What cuts *credential*, with and without its scheme, out of a text: before it is shortened."""
+    forms = {credential.strip(), credential.partition(" ")[2].strip()} - {""}
+    if not forms:
+        return str
+    ranked = sorted(forms, key=len, reverse=True)
+    found = re.compile("|".join(map(re.escape, ranked)), re.IGNORECASE)
+    return lambda text: found.sub("[credential]", text)
+
+
+def _is_word(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and len(value) <= MAX_SAID_CHARS
 
 
 def _telling_usage(body: bytes) -> bytes:
     """The same request, whose answer says at its end what it used: it is charged by that."""
     members = decode_members(body)
-    options = decode_members(members.get("stream_options", msgspec.Raw(b"{}")))
-    told = {**options, "include_usage": _ON}
+    options = members.get("stream_options", _NULL)
+    told = {**(decode_members(options) if options != _NULL else {}), "include_usage": _ON}
     return msgspec.json.encode({**members, "stream_options": told})

@@ -18,10 +18,10 @@ import msgspec
 from gateway.domain.meter import tokens
 from gateway.domain.model import Usage
 from gateway.domain.model_meter import text_bytes
+from gateway.domain.model_stream import DONE, LAST_OF_RESPONSE
 from gateway.upstream.message import broken, single_line
 from gateway.upstream.sse import MESSAGE
 
-DONE = b"[DONE]"
 MAX_RECORDED_BYTES = 65_536
 _MAX_AMOUNT = 2**53
 _KIND = re.compile(rb"[a-z][a-z0-9_.]{0,63}")
@@ -52,7 +52,6 @@ _USAGE: Mapping[Api, tuple[str, str]] = {
     Api.RESPONSES: ("input_tokens", "output_tokens"),
     Api.EMBEDDINGS: ("prompt_tokens", ""),
 }
-_LAST_OF_RESPONSE = frozenset({"response.completed", "response.incomplete", "response.failed"})
 
 
 def read_answer(api: Api, body: bytes) -> Answer:
@@ -97,7 +96,7 @@ class Tape:
         said = _object(text)
         if "error" in said and said["error"] is not None:
             raise broken("the provider reported an error in the middle of its stream")
-        is_told = self._chunk(said) if self._api is Api.CHAT else self._event(said)
+        is_told = self._chunk(said) if self._api is Api.CHAT else self._event(kind, said)
         return self._record(_frame(kind, text)) if is_told else b""
 
     def _chunk(self, said: Mapping[str, Any]) -> bool:
@@ -109,15 +108,17 @@ class Tape:
         self.usage = usage or self.usage
         return self._tells_usage or usage is None or bool(choices)
 
-    def _event(self, said: Mapping[str, Any]) -> bool:
+    def _event(self, name: bytes, said: Mapping[str, Any]) -> bool:
         kind = said.get("type")
         if not isinstance(kind, str):
             raise broken("an event has no type")
+        if name not in (MESSAGE, kind.encode("utf-8", "surrogatepass")):
+            raise broken("an event is named otherwise than its type")
         if kind == "error":
             raise broken("the provider reported an error in the middle of its stream")
         if kind.endswith(".delta"):
             self.text_bytes += text_bytes(said.get("delta"))
-        if kind in _LAST_OF_RESPONSE:
+        if kind in LAST_OF_RESPONSE:
             self._end(said.get("response"), has_failed=kind == "response.failed")
         return True
 
@@ -130,23 +131,6 @@ class Tape:
         if len(self._recorded) <= MAX_RECORDED_BYTES:
             self._recorded += frame
         return frame
-
-
-def is_last(api: Api, kind: bytes, text: bytes) -> bool:
-    """Whether nothing is wanted of a stream after this event; asked before it is read."""
-    if api is Api.CHAT:
-        return text == DONE
-    try:
-        return _TYPES.decode(text).type in _LAST_OF_RESPONSE
-    except (msgspec.MsgspecError, RecursionError):
-        return False  # `Tape.read` says what is wrong with it
-
-
-class _Type(msgspec.Struct):
-    type: str = ""
-
-
-_TYPES = msgspec.json.Decoder(_Type)
 
 
 def _frame(kind: bytes, text: bytes) -> bytes:

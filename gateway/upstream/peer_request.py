@@ -15,6 +15,7 @@ from gateway.domain.a2a import (
     METHODS,
     RUN,
     SEND,
+    SKILL,
     STREAM,
     VERSION,
     VERSION_HEADER,
@@ -31,6 +32,7 @@ from gateway.upstream.spec import HttpTransport
 
 EXTENSIONS = "A2A-Extensions"
 _IN_PATH = frozenset({"id", "taskId"})
+_ANY_SKILL = "*"
 
 
 class Unsendable(ValueError):
@@ -122,6 +124,8 @@ def _stamped(call: Call, raw: bytes) -> msgspec.Raw:
     message = decode_members(raw)
     metadata = decode_members(message.get("metadata", msgspec.Raw(b"{}")))
     metadata[CALL] = msgspec.Raw(msgspec.json.encode(call.id))
+    if call.name != _ANY_SKILL:
+        metadata[SKILL] = msgspec.Raw(msgspec.json.encode(call.name))
     if call.run:
         metadata[RUN] = msgspec.Raw(msgspec.json.encode(call.run))
     message["metadata"] = msgspec.Raw(msgspec.json.encode(metadata))

@@ -13,7 +13,6 @@ belongs to no call (lists, greetings, streams) has the subject `system:discover`
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import itertools
 import secrets
@@ -26,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from gateway.domain.base64url import base64url
 from gateway.domain.model import Call, Kind
 
 HEADER = "Customhouse-Call"
@@ -43,7 +43,7 @@ class CallKey:
 
     def __init__(self, private: Ed25519PrivateKey) -> None:
         self._private = private
-        public = _base64(private.public_key().public_bytes_raw())
+        public = base64url(private.public_key().public_bytes_raw())
         jwk = {"crv": "Ed25519", "kty": "OKP", "x": public}
         self.kid = _digest(msgspec.json.encode(jwk, order="sorted"))
         self.jwk = {**jwk, "kid": self.kid, "use": "sig", "alg": "EdDSA"}
@@ -54,8 +54,8 @@ class CallKey:
 
     def jws(self, head: bytes, payload: bytes) -> str:
         """The compact form (RFC 7515)."""
-        signed = f"{_base64(head)}.{_base64(payload)}"
-        return f"{signed}.{_base64(self._private.sign(signed.encode()))}"
+        signed = f"{base64url(head)}.{base64url(payload)}"
+        return f"{signed}.{base64url(self._private.sign(signed.encode()))}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +147,4 @@ def _of_call(call: Call | None) -> dict[str, Any]:
 
 
 def _digest(content: bytes) -> str:
-    return _base64(hashlib.sha256(content).digest())
-
-
-def _base64(content: bytes) -> str:
-    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
+    return base64url(hashlib.sha256(content).digest())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -257,3 +258,121 @@ async def test_a_message_of_many_megabytes_is_not_even_read(running: GatewayProc
 async def test_an_answer_beyond_what_was_held_is_withheld(running: GatewayProcess) -> None:
     answer = await rpc(running.url, "SendMessage", message("large please"))
     assert answer.json()["error"]["data"][0]["reason"] == "RESULT_TOO_LARGE"
+
+
+async def test_an_id_leads_to_no_other_path_and_a_member_of_no_method_goes_nowhere(
+    running: GatewayProcess, agent: Agent
+) -> None:
+    async with caller(running.url) as alice:
+        task = await task_of(alice, "ask me")
+    n_asked = len(agent.asked)
+    config = {"url": "https://hooks.example.com/told", "id": "../../tasks"}
+    wrong: list[tuple[str, dict[str, Any]]] = [
+        ("GetTaskPushNotificationConfig", {"taskId": task.id, "id": "../../../tasks"}),
+        ("DeleteTaskPushNotificationConfig", {"taskId": task.id, "id": ".."}),
+        ("CreateTaskPushNotificationConfig", {"taskId": task.id, **config}),
+        ("SendMessage", {**message("id"), "configuration": {"taskPushNotificationConfig": config}}),
+        ("ListTasks", {"status": "what may not leave"}),
+        ("SendMessage", {**message("case"), "Message": {"parts": []}}),
+    ]
+    for method, params in wrong:
+        answer = (await rpc(running.url, method, params)).json()
+        assert (answer["id"], answer["error"]["code"]) == (1, -32602), method
+    assert len(agent.asked) == n_asked
+    note = "x" * 9_000
+    for method, params in (
+        ("GetTask", {"id": task.id, "note": note}),
+        ("ListTasks", {"note": note}),
+        ("SendMessage", {**message("note"), "note": note}),
+    ):
+        assert "result" in (await rpc(running.url, method, params)).json(), method
+    sizes = [int(one.get("content-length", 0)) for one in agent.asked[n_asked:]]
+    assert len(sizes) >= 3
+    assert max(sizes) < len(note)
+
+
+async def test_a_message_that_says_anything_else_is_not_the_one_that_came_before(
+    running: GatewayProcess, agent: Agent
+) -> None:
+    first = message("same", messageId="one-and-the-same")
+
+    def told_at(host: str, word: str = "t") -> dict[str, Any]:
+        config = {"url": f"https://{host}/told", "token": word}
+        return {"configuration": {"taskPushNotificationConfig": config}}
+
+    begun = await rpc(running.url, "SendMessage", {**first, **told_at("a.example.com")})
+    assert "result" in begun.json()
+    n_told = len(agent.told)
+    again = await rpc(running.url, "SendMessage", {**first, **told_at("a.example.com")})
+    assert again.json()["result"] == begun.json()["result"]
+    others: list[dict[str, Any]] = [
+        first,
+        {**first, **told_at("b.example.com")},
+        {**first, **told_at("a.example.com", "another")},
+        {**first, **told_at("a.example.com"), "metadata": {"amount": 99}},
+        {"message": {**first["message"], "extensions": ["x:y"]}, **told_at("a.example.com")},
+    ]
+    for other in others:
+        assert "error" in (await rpc(running.url, "SendMessage", other)).json()
+    assert len(agent.told) == n_told
+
+
+SCHEMA = '{"type":"object","properties":{"amount":{"maximum":50}},"additionalProperties":false}'
+RULES = 'approve = "first-seen"\nrules = { max_bytes = 3000, schema = "file:%s" }\n[peers.other]'
+LIMITS = '[agents.alice]\nrate = "6/min"\nbudget = { tokens = "200k/day" }'
+
+
+@pytest.fixture
+def limited(agent: Agent, tmp_path: Path) -> Iterator[GatewayProcess]:
+    """A gateway with rules for what goes to the agent, at which alice may do little."""
+    schema = tmp_path / "schema.json"
+    schema.write_text(SCHEMA)
+    config = house(tmp_path, agent.card_url)
+    said = config.read_text().replace('approve = "first-seen"\n[peers.other]', RULES % schema)
+    config.write_text(said.replace("[agents.alice]", LIMITS))
+    with gateway(config, KEYS) as started:
+        yield started
+    code, told, _ = customhouse("audit", "verify", "--config", str(config))
+    assert code == 0, told
+
+
+async def test_rules_hold_for_every_request_and_what_a_peer_tells_costs_its_owner_nothing(
+    limited: GatewayProcess, agent: Agent
+) -> None:
+    n_asked = len(agent.asked)
+    wrong: list[tuple[str, dict[str, Any]]] = [
+        ("SendMessage", {**message("beside"), "metadata": {"amount": 99}}),
+        ("GetTask", {"id": "cht-" + "x" * 4000}),
+        ("ListTasks", {"pageToken": "x" * 4000}),
+    ]
+    for method, params in wrong:
+        error = (await rpc(limited.url, method, params, BOBS)).json()["error"]
+        assert error["data"][0]["reason"] == "MESSAGE_REFUSED", method
+    assert len(agent.asked) == n_asked
+
+    async with hooked() as hook:
+        wanted = {"taskPushNotificationConfig": {"url": hook.url, "token": "t"}}
+        sent = {**message("ask me"), "configuration": wanted}
+        hers = (await rpc(limited.url, "SendMessage", sent)).json()["result"]["task"]["id"]
+        await _flooded(agent)
+    # More than her rate was told, and she may ask as before.
+    assert (await rpc(limited.url, "GetTask", {"id": hers})).json()["result"]["id"] == hers
+
+
+async def _flooded(agent: Agent) -> None:
+    """The agent tells of its newest task, larger than it may, often, and then too often."""
+    async with httpx.AsyncClient(headers={"A2A-Version": "1.0"}, trust_env=False) as http:
+        listed = (await http.get(f"{agent.url}/rest/tasks?pageSize=1")).json()["tasks"]
+        own = listed[0]["id"]
+        path = f"{agent.url}/rest/tasks/{own}/pushNotificationConfigs"
+        place = (await http.get(path)).json()["configs"][0]["url"]
+
+        async def tell(text: str = "") -> int:
+            status = {"state": "TASK_STATE_WORKING", "message": {"text": text}}
+            event = {"statusUpdate": {"taskId": own, "contextId": "c", "status": status}}
+            return (await http.post(place, json=event)).status_code
+
+        assert await tell("x" * 4000) == 413
+        with anyio.fail_after(20):
+            assert [await tell() for _ in range(12)] == [200] * 12
+            assert 429 in await asyncio.gather(*(tell() for _ in range(60)))

@@ -139,6 +139,41 @@ async def test_without_a_bound_one_is_imposed_and_an_enormous_one_is_refused(
     assert len(provider.asked) == asked
 
 
+@pytest.mark.parametrize(
+    ("path", "more"),
+    [
+        ("chat/completions", {"MODEL": "wordy"}),
+        ("chat/completions", {"models": ["another/model"], "plugins": [{"id": "web"}]}),
+        ("chat/completions", {"messages": [{"role": "assistant", "audio": {"id": "audio_1"}}]}),
+        ("responses", {"input": [{"type": "additional_tools", "tools": [{"type": "mcp"}]}]}),
+        ("responses", {"input": [{"id": "msg_of_another"}]}),
+        ("responses", {"input": "x", "background_options": {"continuation_id": "c"}}),
+    ],
+    ids=["other case", "other model", "kept audio", "hosted tools", "kept item", "continuation"],
+)
+async def test_what_would_reach_beyond_the_model_never_gets_to_its_provider(
+    house: GatewayProcess, provider: Provider, path: str, more: Any
+) -> None:
+    asked = len(provider.asked)
+    given = {"messages": SAID} if path == "chat/completions" else {}
+    async with httpx2.AsyncClient(headers={"Authorization": f"Bearer {KEY}"}) as client:
+        body = {"model": "steady", **given, **more}
+        response = await client.post(f"{house.url}/v1/{path}", json=body)
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "bad_params")
+    assert rows(house, "refused", response.headers["customhouse-call"])
+    assert len(provider.asked) == asked
+
+
+async def test_a_picture_behind_an_unknown_word_holds_as_much_as_the_model_can_read(
+    house: GatewayProcess,
+) -> None:
+    film = {"type": "video_url", "video_url": {"url": "https://x.example/film.mp4"}}
+    said = [{"role": "user", "content": [film]}]
+    response = await ask(house, "steady", max_tokens=1, messages=said)
+    [intent] = rows(house, "intent", response.headers["customhouse-call"])
+    assert intent["hold"]["tokens"] == 5_001
+
+
 async def test_no_header_of_a_caller_and_no_credential_but_ours_goes_to_a_provider(
     house: GatewayProcess, provider: Provider
 ) -> None:

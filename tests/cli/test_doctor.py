@@ -36,7 +36,7 @@ def test_a_house_in_order_has_no_problem(busy: Household) -> None:
     found = levels(busy)
     assert set(found) == {
         *("folders", "secrets", "keys", "log", "checkpoint", "clock", "policy", "agents"),
-        *("budgets", "exposure", "servers", "disk", "fsync", "sqlite"),
+        *("budgets", "stops", "exposure", "servers", "disk", "fsync", "sqlite"),
     }
     assert {level for check_id, level in found.items() if check_id not in ("disk", "fsync")} == {
         "ok",

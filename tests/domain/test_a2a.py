@@ -48,8 +48,8 @@ def test_members_become_path_query_or_body() -> None:
     def request(method: str, **params: Any) -> Any:
         return rest_request(METHODS[method], params)
 
-    assert request("GetTask", id="t/1", historyLength=2, tenant="x") == (
-        "/tasks/t%2F1?historyLength=2",
+    assert request("GetTask", id="t:1", historyLength=2, tenant="x") == (
+        "/tasks/t%3A1?historyLength=2",
         None,
     )
     assert request("ListTasks", includeArtifacts=True) == ("/tasks?includeArtifacts=true", None)
@@ -60,6 +60,9 @@ def test_members_become_path_query_or_body() -> None:
     )
     with pytest.raises(BadMember, match="taskId"):
         request("GetTaskPushNotificationConfig", id="c")
+    for wrong in ("", ".", "..", "a/b", "a\\b", "a%2f", "a?b", "a#b", "a b", "a\n", "x" * 257, 1):
+        with pytest.raises(BadMember, match="fit a path"):
+            request("GetTask", id=wrong)
 
 
 def test_both_spellings_of_a_member_are_read_as_one_and_free_data_is_left_alone() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -17,10 +19,12 @@ from gateway.domain.approval import (
     Petition,
     State,
     Yes,
+    binding_of,
     filled,
     in_words,
     readable,
 )
+from gateway.domain.model import Act, Call, CallClass, Kind, Principal
 
 ROLES = {"ann": {"x"}, "bob": {"y"}, "cat": {"x", "y"}, "dan": {"x", "y", "z"}, "eve": set[str]()}
 BOTH: Alternatives = (("x", "y"),)
@@ -94,3 +98,42 @@ def test_arguments_are_shown_whole_sorted_and_as_written() -> None:
         shown
         == '{\n  "arguments": {\n    "a": "Ж\\n",\n    "b": [\n      1.50,\n      {}\n    ]\n  }\n}'
     )
+
+
+CALL = Call(
+    id="C1",
+    principal=Principal("default", "bot"),
+    method="tools/call",
+    kind=Kind.TOOL,
+    server="pay",
+    name="refund",
+    act=Act.CALL,
+    weight=CallClass.FULL,
+    params={"arguments": b'{"to":"bob"}'},
+    meta={"com.example/account": b'"mine"', "progressToken": b"1", "traceparent": b'"00-a"'},
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_same"),
+    [
+        ({"meta": {**CALL.meta, "com.example/account": b'"the-company"'}}, False),
+        ({"meta": {**CALL.meta, "progressToken": b"2", "traceparent": b'"00-b"'}}, True),
+        ({"params": {"arguments": b'{"to":"eve"}'}}, False),
+        ({"params": {"arguments": b'{ "to" : "bob" }'}}, True),
+    ],
+    ids=["what is passed on beside", "the trace", "arguments", "spaces"],
+)
+def test_an_approval_is_for_all_that_the_server_may_act_on(
+    changes: dict[str, Any], is_same: bool
+) -> None:
+    assert (binding_of(replace(CALL, **changes)) == binding_of(CALL)) is is_same
+
+
+def test_a_message_is_the_same_under_another_id() -> None:
+    def message(said: str, message_id: str) -> Call:
+        raw = f'{{"messageId":"{message_id}","parts":[{{"text":"{said}"}}]}}'.encode()
+        return replace(CALL, kind=Kind.PEER, params={"message": raw})
+
+    assert binding_of(message("pay", "m1")) == binding_of(message("pay", "m2"))
+    assert binding_of(message("pay", "m1")) != binding_of(message("pay more", "m1"))

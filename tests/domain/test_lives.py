@@ -251,9 +251,9 @@ def test_what_was_stored_before_there_were_runs_has_the_same_bytes() -> None:
     assert Purses.load(OLD).canonical(at_us) == OLD
 
 
-ROW = b'["r1","life",1795435200000000,[5,1,0],[2,1,0],"t1"]'
+ROW = b'["r1","life",1795435200000000,[5,1,0],[2,1,0],"t1","a1"]'
 
-OVER = b'["r0","life",1794000000000000,[0,0,0],[2,1,0],"t1"]'
+OVER = b'["r0","life",1794000000000000,[0,0,0],[2,1,0],"t1","a1"]'
 
 
 def in_a_run() -> bytes:
@@ -282,7 +282,9 @@ def test_a_life_has_one_row_that_says_of_whom_it_is() -> None:
         pytest.param(ROW + b"," + ROW, id="twice"),
         pytest.param(ROW.replace(b'"r1"', b'"r0"'), id="of another run than the hold"),
         pytest.param(OVER + b"," + ROW, id="one that is over"),
-        pytest.param(b'["r1","day",1795435200000000,[5,1,0],[2,1,0],"t1"]', id="in the calendar"),
+        pytest.param(
+            b'["r1","day",1795435200000000,[5,1,0],[2,1,0],"t1","a1"]', id="in the calendar"
+        ),
     ],
 )
 def test_a_row_that_no_life_has_is_refused(row: bytes) -> None:
@@ -290,3 +292,19 @@ def test_a_row_that_no_life_has_is_refused(row: bytes) -> None:
     assert state != in_a_run()
     with pytest.raises(ValueError, match=r"."):
         Purses.load(state)
+
+
+def test_an_agent_that_took_its_share_leaves_the_others_theirs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lives, "MAX_LIVES_OF_ONE", 2)
+    purses = Purses()
+    for leaf in (1, 2):
+        spent(purses, leaf, (*FOUR, f"r{leaf}"), NOON_US)
+    greedy, other = (*FOUR, "r3"), ("t1", "m1", "a2", "x1", "r3")
+    for one in (purses, Purses.load(purses.canonical(NOON_US))):
+        short = one.room(greedy, (None,) * 5, ONE_CALL, NOON_US)
+        assert short is not None
+        assert (short.level, short.account, short.remaining) == ("agent", "a1", 0)
+        assert one.room((*FOUR, "r1"), (None,) * 5, ONE_CALL, NOON_US) is None
+        assert one.room(other, (None,) * 5, ONE_CALL, NOON_US) is None

@@ -48,6 +48,60 @@ def test_a_part_of_unknown_size_holds_the_whole_context(kind: str) -> None:
     assert prompt_ceiling(b"{}", chat([{"type": kind}]), TERMS) == 1_000
 
 
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "video_url", "video_url": {"url": "https://x.example/film.mp4"}},
+        {"image_url": {"url": "https://x.example/huge.png"}},
+        {"type": "text", "text": "x", "image_url": {"url": "https://x.example/huge.png"}},
+        {"type": "text", "text": {"url": "https://x.example/huge.png"}},
+        {"type": ["text"], "text": "x"},
+        {"type": None, "text": "x"},
+        {"text": "x"},
+    ],
+)
+def test_a_part_that_is_not_known_to_be_text_holds_the_whole_context(part: Any) -> None:
+    assert prompt_ceiling(b"{}", chat([part]), TERMS) == 1_000
+    output = {"type": "function_call_output", "call_id": "c", "output": [part]}
+    assert prompt_ceiling(b"{}", {"input": [output], "max_output_tokens": 1}, TERMS) == 1_000
+    assert prompt_ceiling(b"{}", {"input": ["x", part, part]}, TERMS) == 2_001
+
+
+@pytest.mark.parametrize("member", ["images", "audio", "image_url"])
+def test_a_message_with_more_than_text_holds_the_whole_context(member: str) -> None:
+    said = {"role": "user", "content": "x", member: {"url": "https://x.example/huge.png"}}
+    assert prompt_ceiling(b"{}", {"messages": [said], "max_tokens": 1}, TERMS) == 1_000
+
+
+def test_text_in_all_its_places_is_held_by_its_length() -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    messages = [
+        {"role": "user", "content": [{"type": "text", "text": "x"}, "y"], "name": "a"},
+        {"role": "assistant", "content": None, "tool_calls": [call], "audio": None},
+        {"role": "tool", "tool_call_id": "c", "content": "z"},
+    ]
+    assert prompt_ceiling(b"12", {"messages": messages, "max_tokens": 1}, TERMS) == 1
+    items = [
+        {"type": "reasoning", "id": "r", "summary": [{"type": "summary_text", "text": "x"}]},
+        {"type": "custom_tool_call", "call_id": "c", "name": "f", "input": "x"},
+        {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "x"}]},
+    ]
+    assert prompt_ceiling(b"12", {"input": items, "max_output_tokens": 1}, TERMS) == 1
+
+
+def test_text_that_begins_like_a_file_is_counted() -> None:
+    assert counted_prompt(chat("data:" + "x" * 35)) == 10
+    assert counted_prompt(chat([{"type": "text", "text": "data:" + "x" * 35}])) == 10
+
+
+def test_every_name_in_the_schema_of_a_tool_is_counted() -> None:
+    inner = {"description": "x" * 40}
+    names = ("id", "role", "type", "status", "logprobs", "annotations", "url")
+    for name in names:
+        tool = {"function": {"parameters": {"properties": {name: inner}}}}
+        assert counted_prompt({"tools": [tool]}) == 10
+
+
 def test_inputs_of_embeddings_are_a_prompt_each_and_have_no_answer() -> None:
     arguments = {"input": ["x"] * 5_000}
     assert prompt_ceiling(b"x" * 10_000, arguments, TERMS) == 5_000

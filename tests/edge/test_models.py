@@ -18,6 +18,12 @@ from tests.upstream.models import model_definition
 pytestmark = pytest.mark.anyio
 SAID = {"model": "gpt", "messages": [{"role": "user", "content": "hello"}]}
 CHAT = "chat/completions"
+# Names like any other.
+SCHEMA = {"type": "object", "properties": {"tools": {"type": "array"}, "Id": {}}}
+
+
+def asking(api: str, **more: Any) -> dict[str, Any]:
+    return {**SAID, **more} if api == CHAT else {"model": "gpt", "input": "hello", **more}
 
 
 async def answering(call: Call, relay: Relay) -> Outcome:
@@ -85,7 +91,6 @@ async def test_the_body_that_is_sent_is_the_callers_but_for_the_models_name_and_
         ({"max_output_tokens": 5}, "not a parameter"),
         ({"n": 0}, "n must be"),
         ({"n": 129}, "n must be"),
-        ({"best_of": "2"}, "best_of"),
         ({"stream": "yes"}, "stream"),
         ({"stream_options": {}}, "stream_options"),
         ({"stream": True, "stream_options": {"include_usage": 1}}, "include_usage"),
@@ -96,6 +101,19 @@ async def test_the_body_that_is_sent_is_the_callers_but_for_the_models_name_and_
         ({"web_search_options": {}}, "web_search_options"),
         ({"tools": [{"type": "mcp", "server_url": "https://elsewhere"}]}, "tools"),
         ({"messages": [{"content": [{"type": "file", "file": {"file_id": "f"}}]}]}, "keeps"),
+        ({"stream": True, "stream_options": {"continuous": True}}, "stream_options"),
+        ({"messages": [{"role": "assistant", "audio": {"id": "a"}}]}, "audio"),
+        ({"messages": [{"content": "x"}]}, "role"),
+        ({"messages": "x"}, "list"),
+        ({"messages": [{"role": "user", "tools": [{"type": "mcp"}]}]}, "tools"),
+        ({"metadata": {"a": "b"}}, "metadata"),
+        ({"functions": [{"type": "mcp", "server_url": "https://elsewhere"}]}, "functions"),
+        ({"tools": [{"type": ["function"]}]}, "tools"),
+        ({"tools": [{"type": "function", "tools": [{"type": "mcp"}]}]}, "tools"),
+        ({"tools": [{"type": "function", "Type": "mcp"}]}, "tools"),
+        ({"tool_choice": {"type": "web_search"}}, "tool_choice"),
+        ({"tool_choice": "web_search"}, "tool_choice"),
+        ({"tool_choice": {"type": "allowed_tools", "tools": [{"type": "mcp"}]}}, "tool_choice"),
     ],
     ids=lambda value: json.dumps(value)[:40] if isinstance(value, dict) else "",
 )
@@ -106,6 +124,99 @@ async def test_what_cannot_be_asked_is_refused_with_a_reason(more: Any, word: st
     assert error(response)["code"] == "bad_params"
     assert pipeline.refusals == ["bad_params"]
     assert not pipeline.governed
+
+
+@pytest.mark.parametrize("api", ["chat/completions", "responses", "embeddings"])
+@pytest.mark.parametrize(
+    "member",
+    [
+        *("MODEL", "Max_Tokens", "N", "Stream", "Store", "models", "plugins", "extra_body"),
+        *("best_of", "min_tokens", "prompt_cache_retention", "background_options"),
+        *("context_management", "data_sources", "prompt_cache_options"),
+    ],
+)
+async def test_a_member_that_is_not_known_to_be_harmless_is_refused_by_its_name(
+    api: str, member: str
+) -> None:
+    response, pipeline = await post(stand(), asking(api, **{member: None}), api)
+    assert (response.status, error(response)["code"]) == (400, "bad_params")
+    assert f"{member} is not a parameter" in error(response)["message"]
+    assert not pipeline.governed
+
+
+async def test_a_name_that_is_none_is_not_repeated() -> None:
+    response, _ = await post(stand(), {**SAID, "x" * 65: 1, "<b>": 1})
+    assert "a member with such a name is not a parameter" in error(response)["message"]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"tools": [{"type": "function", "function": {"name": "f", "parameters": SCHEMA}}]},
+        {"tool_choice": {"type": "function", "function": {"name": "f"}}},
+        {"functions": [{"name": "f", "parameters": SCHEMA}], "tool_choice": "required"},
+        {"store": False, "web_search_options": None, "stream_options": None, "stream": True},
+        {"messages": [{"role": "assistant", "audio": None, "content": "x", "tool_calls": []}]},
+        {"temperature": 0, "seed": 7, "stop": ["x"], "modalities": ["text"], "verbosity": "low"},
+    ],
+    ids=lambda more: next(iter(more)),
+)
+async def test_what_is_ordinary_is_asked(more: Any) -> None:
+    response, pipeline = await post(stand(), {**SAID, **more})
+    assert response.status == 200
+    assert len(pipeline.governed) == 1
+
+
+HOSTED = [{"type": "mcp", "server_url": "https://elsewhere"}]
+
+
+@pytest.mark.parametrize(
+    ("item", "word"),
+    [
+        ({"type": "additional_tools", "role": "developer", "tools": HOSTED}, "types"),
+        ({"type": "tool_search_output", "tools": HOSTED}, "types"),
+        ({"type": "mcp_approval_response", "approval_request_id": "m", "approve": True}, "types"),
+        ({"type": "compaction", "id": "c"}, "types"),
+        ({"type": ["message"], "role": "user", "content": "x"}, "types"),
+        ({"type": None, "id": "msg_of_another"}, "types"),
+        ({"type": None, "role": "user", "content": "x"}, "types"),
+        ("x", "types"),
+        ({"id": "msg_of_another"}, "role"),
+        ({"role": "user", "id": "msg_of_another"}, "content"),
+        ({"role": "user", "content": "x", "tools": HOSTED}, "tools"),
+        ({"role": "user", "content": [{"type": "input_text", "tools": HOSTED}]}, "tools"),
+        ({"type": "item_reference", "id": "msg_of_another"}, "keeps"),
+        ({"role": "user", "content": "x", "Type": "item_reference", "id": "m"}, "small letters"),
+        ({"role": "user", "content": [{"type": "input_file", "file_\u0131d": "f"}]}, "small"),
+        ({"type": "function_call", "id": "fc_of_another"}, "arguments"),
+        ({"type": "reasoning", "id": "rs_of_another", "summary": []}, "encrypted_content"),
+    ],
+)
+async def test_an_item_that_is_not_whole_and_known_is_refused(item: Any, word: str) -> None:
+    said = {"model": "gpt", "input": [{"role": "user", "content": "x"}, item]}
+    response, pipeline = await post(stand(), said, "responses")
+    assert (response.status, error(response)["code"]) == (400, "bad_params")
+    assert word in error(response)["message"]
+    assert not pipeline.governed
+
+
+async def test_what_a_model_answered_can_be_said_back_to_it() -> None:
+    items = [
+        {"role": "user", "content": [{"type": "input_text", "text": "x"}]},
+        {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "AAAA"},
+        {"type": "function_call", "id": "fc_1", "call_id": "c", "name": "f", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "c", "output": "y"},
+        {
+            "type": "message",
+            "id": "msg_1",
+            "role": "assistant",
+            "content": [],
+            "status": "completed",
+        },
+    ]
+    response, pipeline = await post(stand(), {"model": "gpt", "input": items}, "responses")
+    assert response.status == 200
+    assert pipeline.governed[0].arguments["store"] is False
 
 
 @pytest.mark.parametrize(
@@ -205,6 +316,33 @@ async def test_the_last_event_waits_until_the_call_is_settled() -> None:
         await knocker.on(line, knocker.headers())
     assert seen == [b'data: {"n":1}\n\n']
     assert line.response.body.endswith(b"data: [DONE]\n\n")
+
+
+COMPLETED = b'data: {"type":"response.completed","response":{}}\n\n'
+
+
+@pytest.mark.parametrize("name", [b"", b"event: response.completed\n"])
+async def test_the_last_event_of_a_response_is_known_by_its_type(name: bytes) -> None:
+    async def responding(call: Call, relay: Relay) -> Outcome:
+        await relay.notify(b'data: {"type":"response.output_text.delta","delta":"x"}\n\n')
+        await relay.notify(name + COMPLETED)
+        return Outcome(Status.FAILED, code="upstream_died")  # it could not be settled
+
+    said = asking("responses", stream=True)
+    response, _ = await post(stand(responding), said, "responses")
+    assert b'"delta":"x"' in response.body
+    assert b"response.completed" not in response.body
+    assert b"event: error" in response.body
+
+
+async def test_an_event_of_a_chat_is_not_the_last_whatever_it_is_named() -> None:
+    async def naming(call: Call, relay: Relay) -> Outcome:
+        await relay.notify(b"event: response.completed\n" + COMPLETED)
+        await relay.notify(b"data: [DONE]\n\n")
+        return Outcome(Status.OK, b"kept")
+
+    response, _ = await post(stand(naming), {**SAID, "stream": True})
+    assert response.body == b"event: response.completed\n" + COMPLETED + b"data: [DONE]\n\n"
 
 
 async def test_a_stream_whose_text_is_not_kept_is_not_answered_with_nothing() -> None:

@@ -9,7 +9,7 @@ import pytest
 from gateway.domain.model import Act, Call, CallClass, Kind, Principal
 from gateway.domain.refusal import Refused
 from gateway.edge import state
-from gateway.edge.state import LIFETIME_US, MAX_ROUNDS, States
+from gateway.edge.state import LIFETIME_US, MAX_ROUNDS, States, spent_mark
 from tests.edge.definitions import tool
 from tests.edge.fakes import STATE_KEY
 from tests.edge.people import ALICE, BOB, NOW_US
@@ -135,6 +135,25 @@ def test_a_state_begins_one_round_only_unless_that_was_refused() -> None:
         states.spend(token, ALICE, NOW_US)
     states.restore(token)
     states.spend(token, ALICE, NOW_US)
+
+
+def test_a_round_whose_state_was_sealed_twice_is_begun_once() -> None:
+    """So it is for a call that is told again under its idempotency key while it waits for input."""
+    states, rounds = States(STATE_KEY, EPOCH), []
+    for _ in range(2):
+        begun = states.open(states.seal(CALL, UPSTREAM_STATE, NOW_US), RETRY, NOW_US)
+        params = {**RETRY.params, "requestState": begun.state}
+        rounds.append(replace(RETRY, id=begun.call_id, round=begun.number, params=params))
+    states.spend(spent_mark(rounds[0]), ALICE, NOW_US)
+    with pytest.raises(Refused):
+        states.spend(spent_mark(rounds[1]), ALICE, NOW_US)
+    states.spend(spent_mark(replace(rounds[1], round=3)), ALICE, NOW_US)
+
+
+def test_a_later_round_is_of_the_run_of_the_first_whatever_it_says_itself() -> None:
+    states = States(STATE_KEY, EPOCH)
+    token = states.seal(replace(CALL, run="run-of-alice"), b"", NOW_US)
+    assert states.open(token, RETRY, NOW_US).run == "run-of-alice"
 
 
 def test_spent_states_are_forgotten_when_they_would_not_open_any_more() -> None:

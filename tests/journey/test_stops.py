@@ -217,3 +217,21 @@ def test_a_caller_can_ask_what_came_of_its_own_call(border: Border) -> None:
     assert (told["state"], told["status"], told["call_id"]) == ("ended", "ok", call_id)
     assert outcome(border, "0" * 26)["error"]["code"] == -32602
     assert outcome(border, "not-an-id")["error"]["code"] == -32602
+
+
+def test_whoever_looks_is_told_that_everything_is_stopped(border: Border) -> None:
+    border.ask("freeze")
+    code, said, _ = customhouse(
+        "doctor", "--json", "--config", str(border.folder / "customhouse.toml")
+    )
+    assert code == 1
+    assert "customhouse thaw" in said
+    assert border.process.stop() == 0
+    border.process = GatewayProcess(border.folder / "customhouse.toml").start()
+    assert any(line.get("event") == "frozen" for line in border.process.lines)
+
+
+def test_a_server_is_not_suspended_as_a_peer(border: Border) -> None:
+    config = str(border.folder / "customhouse.toml")
+    code, _, complaint = customhouse("peer", "suspend", "pipe", "--config", config)
+    assert (code, "there is no peer" in complaint) == (1, True)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from typing import Any
 
 import anyio
@@ -11,8 +12,11 @@ import pytest
 from gateway.domain.model import KEPT, Outcome, Status, Usage
 from gateway.upstream import model
 from gateway.upstream.breaker import BreakerState
+from gateway.upstream.connection import Connection
 from gateway.upstream.exchange import Interrupted
 from gateway.upstream.fetch import BadTarget
+from gateway.upstream.message import UpstreamFailed
+from gateway.upstream.model_answer import Api, Tape
 from tests.fakes import Border, border, make_permit
 from tests.servers.provider import ANSWER, WORDS, Provider
 from tests.upstream.models import SECRET, Events, model_call, model_spec
@@ -179,6 +183,48 @@ async def test_a_providers_no_is_told_in_its_words_and_nothing_is_counted(
     assert outcome.counted == Usage(0, 0)
 
 
+@pytest.mark.parametrize("places", [("message",), ("type", "param", "code")])
+async def test_a_credential_in_a_providers_no_is_cut_out(
+    monkeypatch: pytest.MonkeyPatch, provider: Provider, places: tuple[str, ...]
+) -> None:
+    bare = SECRET.removeprefix("Bearer ")
+    said = {key: f"{SECRET} or {bare.upper()}" for key in places}
+    said = {key: "." * (model.MAX_SAID_CHARS - 50) + words for key, words in said.items()}
+    error = json.dumps({"error": said}).encode()
+
+    async def echoing(_asked: Any, _reader: Any, writer: asyncio.StreamWriter) -> None:
+        head = "HTTP/1.1 400 No\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+        writer.write((head % len(error)).encode() + error)
+
+    monkeypatch.setattr(provider, "_answer", echoing)
+    async with border(model_spec(provider.url)) as house:
+        outcome = await house.call(model_call())
+    assert outcome.status is Status.RPC_ERROR
+    assert b"[credential] or [credential]" in outcome.error
+    assert bare[:10].encode() not in outcome.error.lower()
+
+
+async def test_options_of_a_stream_that_are_null_are_none(
+    house: Border, provider: Provider
+) -> None:
+    outcome = await house.call(model_call(stream=True, stream_options=None), relay=Events())
+    assert outcome.status is Status.OK
+    assert provider.asked[0].body["stream_options"] == {"include_usage": True}
+
+
+@pytest.mark.parametrize(
+    ("name", "is_right"),
+    [(b"message", True), (b"response.created", True), (b"response.completed", False)],
+)
+def test_an_event_of_a_response_is_named_as_its_type_or_not_at_all(
+    name: bytes, is_right: bool
+) -> None:
+    tape = Tape(Api.RESPONSES, tells_usage=False)
+    with nullcontext() if is_right else pytest.raises(UpstreamFailed):
+        assert tape.read(name, b'{"type":"response.created"}')
+    assert not tape.is_over
+
+
 async def test_failures_in_a_row_open_the_breaker_and_it_is_known_beforehand(
     provider: Provider,
 ) -> None:
@@ -213,8 +259,17 @@ async def test_a_caller_that_leaves_ends_the_request_of_the_provider(
     assert left.value.outcome.counted is not None
 
 
-async def test_a_caller_that_reads_slowly_makes_the_provider_wait(house: Border) -> None:
-    waits = asyncio.Event()
+async def test_a_caller_that_reads_slowly_makes_the_provider_wait(
+    house: Border, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits, paused = asyncio.Event(), asyncio.Event()
+    pause = Connection.pause
+
+    def seen(connection: Connection) -> None:
+        paused.set()
+        pause(connection)
+
+    monkeypatch.setattr(Connection, "pause", seen)
 
     class Slow(Events):
         async def notify(self, frame: bytes) -> None:
@@ -224,10 +279,9 @@ async def test_a_caller_that_reads_slowly_makes_the_provider_wait(house: Border)
     events = Slow()
     call = model_call(mode="wordy", max_completion_tokens=8_000, stream=True)
     task = asyncio.create_task(house.upstreams.invoke(make_permit(call), events))
-    for _ in range(50):
-        await asyncio.sleep(0.005)
-    waits.set()
     with anyio.fail_after(10):
+        await paused.wait()
+        waits.set()
         outcome = await task
     assert failed(outcome) == (Status.TOO_LARGE, "result_too_large")
     assert len(events.text) > 60_000

@@ -49,7 +49,7 @@ Row = dict[str, Any]
 async def approve(house: House, author: str, given: Mapping[str, Any]) -> Any:
     """Say yes: to one call, or with `calls` to so many of its run, whatever their arguments."""
     args = Args(given, "approval", "calls", "reason", "as")
-    approver, course = _approver(author, args), _course(house, args.text("approval"))
+    approver, course = _approver(author, args), one(house, args.text("approval"))
     calls = args.whole("calls", 0)
     if calls > MAX_CALLS:
         raise usage(f"an approval is for at most {MAX_CALLS} calls", "say fewer")
@@ -73,7 +73,7 @@ async def approve(house: House, author: str, given: Mapping[str, Any]) -> Any:
 async def deny(house: House, author: str, given: Mapping[str, Any]) -> Any:
     """Say no; also to what was approved, for as long as it is not used. The caller is told why."""
     args = Args(given, "approval", "reason", "as")
-    approver, course = _approver(author, args), _course(house, args.text("approval"))
+    approver, course = _approver(author, args), one(house, args.text("approval"))
     _refuse(house, course, approver, course.petition.askers)
     if not may_decide(house, course, approver):
         raise _without_role(course, approver)
@@ -91,17 +91,12 @@ async def waiting(house: House, author: str, given: Mapping[str, Any]) -> Any:
 
 async def show(house: House, author: str, given: Mapping[str, Any]) -> Any:
     """One of them, with its arguments; the look is an entry."""
-    course = _course(house, Args(given, "approval").text("approval"))
+    course = one(house, Args(given, "approval").text("approval"))
     return await opened_up(house, author, course)
 
 
 def rows(house: House) -> list[Row]:
-    return [as_row(house, course) for course, _ in house.approvals.live(wall_us())]
-
-
-def one(house: House, approval_id: str) -> Course:
-    """Raises: OperationRefused: there is none, or none any more."""
-    return _course(house, approval_id)
+    return [as_row(house, course) for course in house.approvals.live(wall_us())]
 
 
 async def opened_up(
@@ -169,7 +164,8 @@ def _approver(author: str, args: Args) -> Approver:
     return Approver(author, principal)
 
 
-def _course(house: House, approval_id: str) -> Course:
+def one(house: House, approval_id: str) -> Course:
+    """Raises: OperationRefused: there is none, or none any more."""
     course = house.approvals.find(approval_id)
     if course is None or _state(house, course) in (State.USED, State.EXPIRED):
         raise unknown(

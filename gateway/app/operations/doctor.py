@@ -16,6 +16,7 @@ from gateway.app.operations.diagnosis import Check, Patient, ok, problem, warnin
 from gateway.app.operations.holding import held_policy
 from gateway.app.operations.presence import absent, unresolved
 from gateway.app.operations.reading import policy_in_force, read_house
+from gateway.app.stops import read_stops
 from gateway.config import agent_keys, check_exposure
 from gateway.domain.operator import OperationRefused
 from gateway.policy.load import load as load_policy
@@ -129,6 +130,24 @@ def budgets(patient: Patient) -> Iterator[Check]:
     yield from found or [ok("budgets", "each covers a call, or there is none")]
 
 
+def stops(patient: Patient) -> Iterator[Check]:
+    """Whether anything was stopped that nobody let go on."""
+    try:
+        with trail.opened(patient.config.data_dir) as read:
+            frozen = read_stops(read, patient.now_us).frozen
+    except trail.NoLog:
+        frozen = False
+    if frozen:
+        yield problem(
+            "stops",
+            "everything is stopped",
+            "somebody said `freeze`: all calls are refused until somebody lets them through",
+            "customhouse thaw",
+        )
+    else:
+        yield ok("stops", "calls are let through")
+
+
 def exposure(patient: Patient) -> Iterator[Check]:
     """From where it can be reached."""
     config = patient.config
@@ -235,6 +254,7 @@ _LOOKS: dict[str, Look] = {
     "policy.held": held_policy,
     "agents": agents,
     "budgets": budgets,
+    "stops": stops,
     "exposure": exposure,
     "servers": servers,
     "disk": disk,

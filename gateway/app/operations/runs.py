@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,7 +26,7 @@ class _Sum:
     under_way: int = 0
     tokens: int = 0
     cost: int = 0
-    agents: dict[str, None] = field(default_factory=dict)
+    agents: set[str] = field(default_factory=set)
     tenant: str = ""
 
     def as_json(self) -> dict[str, Any]:
@@ -44,16 +43,16 @@ class _Sum:
         }
 
 
-def run_rows(trail: Trail, since_us: int, most: int = MAX_RUNS) -> list[dict[str, Any]]:
+def run_rows(trail: Trail, since_us: int) -> list[dict[str, Any]]:
     """The runs that did anything since *since_us*, whichever did so last first."""
     sums: dict[str, _Sum] = {}
     for entry in trail.newest_first(Slice(since_us, kinds=_CALLS, containing=(_ANY,))):
         if not isinstance(entry, Called) or not entry.run:
             continue
-        if entry.run not in sums and len(sums) >= most:
+        if entry.run not in sums and len(sums) >= MAX_RUNS:
             continue
         _add(trail, sums.setdefault(entry.run, _Sum()), entry)
-    stopped = stopped_runs(trail)
+    stopped = _stopped(trail)
     return [{"run": run, "stopped": run in stopped, **s.as_json()} for run, s in sums.items()]
 
 
@@ -68,28 +67,26 @@ def run_shown(trail: Trail, run: str) -> dict[str, Any] | None:
             steps.append(step)
     if not steps:
         return None
-    is_stopped = run in stopped_runs(trail)
+    is_stopped = run in _stopped(trail)
     left_out = whole.calls + whole.refused - len(steps)
     sums = whole.as_json()
     return {"run": run, "stopped": is_stopped, **sums, "steps": steps, "left_out": left_out}
 
 
-def stopped_runs(trail: Trail) -> set[str]:
-    return {entry.subject for entry in _stops(trail)}
-
-
-def _stops(trail: Trail) -> Iterator[entries.Change]:
+def _stopped(trail: Trail) -> set[str]:
     wanted = Slice(kinds=("change",), containing=((f'"what":"{STOP_RUN}"',),))
-    for entry in trail.newest_first(wanted):
-        if isinstance(entry, entries.Change) and entry.what == STOP_RUN:
-            yield entry
+    return {
+        entry.subject
+        for entry in trail.newest_first(wanted)
+        if isinstance(entry, entries.Change) and entry.what == STOP_RUN
+    }
 
 
 def _add(trail: Trail, whole: _Sum, entry: Called) -> dict[str, Any]:
     """One step of a run, counted."""
     agent = trail.name(entry.who)
     whole.tenant = whole.tenant or trail.name(entry.tenant)
-    whole.agents[agent] = None
+    whole.agents.add(agent)
     whole.first_us = min(whole.first_us or entry.t, entry.t)
     whole.last_us = max(whole.last_us, entry.t)
     step: dict[str, Any] = {

@@ -55,7 +55,7 @@ class Asked(NamedTuple):
     method: str
     params: dict[str, Any]
     id: bytes = b""
-    n_bytes: int = 0  # of its body
+    n_bytes: int = 0  # of its body, or of its query
 
     @property
     def is_rpc(self) -> bool:
@@ -80,29 +80,30 @@ def read_rpc(place: Place, head: Head, body: bytes) -> Asked:
     message = parse(body)
     if not message.id:
         raise Refused(MALFORMED, detail={"problem": "a request without an id has no answer"})
-    params = dict(message.params)
-    if message.method in METHODS:
-        params = _as_spelled(params)
-    return Asked(place.peer, message.method, params, message.id, len(body))
+    return Asked(place.peer, message.method, dict(message.params), message.id, len(body))
 
 
 def read_rest(place: Place, verb: str, query: bytes, head: Head, body: bytes) -> Asked:
     """Raises: Refused: as `read_rpc`, and UNKNOWN_METHOD: no such path, or not with this verb."""
     wire, named = _routed(verb, "/" + place.rest)
     if verb != "POST":
-        return Asked(place.peer, wire.name, {**_as_spelled(_in_query(query)), **named})
+        return Asked(place.peer, wire.name, _only(_in_query(query), named), n_bytes=len(query))
     if not body:
         return Asked(place.peer, wire.name, named)
     check_type(head)
-    params = _as_spelled(object_in(body))
+    return Asked(place.peer, wire.name, _only(object_in(body), named), n_bytes=len(body))
+
+
+def _only(said: dict[str, Any], named: Mapping[str, Any]) -> dict[str, Any]:
+    """What is said beside what the path names. Raises: Refused: BAD_PARAMS."""
+    params = in_one_spelling(said)
     for member, value in named.items():
         if params.get(member, value) != value:
-            problem = f"{member} in the body is not the one in the path"
-            raise Refused(BAD_PARAMS, detail={"problem": problem})
-    return Asked(place.peer, wire.name, {**params, **named}, n_bytes=len(body))
+            raise _bad(f"{member} is said beside the path, and is not the one in it")
+    return {**params, **named}
 
 
-def _as_spelled(params: dict[str, Any]) -> dict[str, Any]:
+def in_one_spelling(params: dict[str, Any]) -> dict[str, Any]:
     """Raises: Refused: BAD_PARAMS."""
     try:
         return as_spelled(params)

@@ -10,15 +10,16 @@ from typing import Any
 
 import msgspec
 
-from gateway.domain.a2a import CALL, RUN, SKILL
+from gateway.domain.a2a import CALL, CONFIG, RUN, SKILL
 from gateway.domain.message_rules import message_in, problem_of
 from gateway.domain.model import Call, Definition, Kind, Principal, Reply, Verdict
 from gateway.domain.peer_task import Owner, PeerTask, is_id
-from gateway.domain.refusal import BAD_PARAMS, MESSAGE_REFUSED, Refused
+from gateway.domain.refusal import BAD_PARAMS, MESSAGE_REFUSED, UPSTREAM_BROKEN, Refused
 from gateway.edge.a2a.asked import Asked, members_of
 from gateway.edge.a2a.errors import NoTask
+from gateway.edge.a2a.members import check_config_id
 from gateway.edge.a2a.methods import Method, Naming
-from gateway.edge.a2a.push import Pushes
+from gateway.edge.a2a.push import BadAnswer, Pushes
 from gateway.edge.a2a.tasks import Tasks, Telling, decoded
 from gateway.edge.head import Head
 from gateway.edge.house import House
@@ -26,6 +27,7 @@ from gateway.edge.reply import OWN_META_PREFIX
 from gateway.edge.ties import MAX_KEY_CHARS, Ties, ties_of
 
 ANY_SKILL = "*"
+BESIDE = "params.metadata"  # under which arguments hold what is said beside the message
 EXTENSIONS = "A2A-Extensions"
 _MAX_EXTENSIONS_BYTES = 4096
 _TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -76,6 +78,7 @@ class Calls:
 
     async def made(self, request: Request) -> Made:
         """Raises: Refused: it is not in the log yet. NoTask."""
+        self.check_size(request)
         if request.row.naming is Naming.MESSAGE:
             return await self._message(request)
         task = await self._tasks.own(
@@ -128,13 +131,15 @@ class Calls:
             raise _bad("message must be an object")
         metadata = members_of(message.get("metadata"))
         ties = self.ties(request, metadata)
-        key = message.get("messageId")
+        said, key = request.asked.params, message.get("messageId")
         if not isinstance(key, str) or not 0 < len(key) <= MAX_KEY_CHARS:
             raise _bad(f"messageId must be a text of 1 to {MAX_KEY_CHARS} characters")
         if message.get("taskId"):
             task = await self._tasks.own(request.principal, request.peer, message["taskId"])
             # It says something new: counted, and approved where that is needed, like the first.
             call = replace(self._following(request, task, ties), round=1)
+            if metadata.get(SKILL, task.skill) != task.skill:
+                raise _bad(f"the task is of another skill than {SKILL} says")
         else:
             task, call = None, self._begun(request, metadata, ties)
         call = replace(call, key=f"a2a/{request.peer}/{key}")
@@ -145,7 +150,7 @@ class Calls:
             params["metadata"] = _not_ours(params["metadata"])
         if "configuration" in params:
             params["configuration"] = self._configured(request, params["configuration"])
-        call = replace(call, params=raw(params), arguments=_arguments(inward))
+        call = replace(call, params=raw(params), arguments=self._arguments(request, said, inward))
         if call.name == ANY_SKILL:
             self._check_whole(call)
         follows = task.call_id if task is not None else ""
@@ -194,6 +199,14 @@ class Calls:
         if not free:
             raise _bad(f"name the skill that is meant in message.metadata: {SKILL}")
 
+    def check_size(self, request: Request) -> None:
+        """Whatever is asked, so much may go to the peer. Raises: Refused: MESSAGE_REFUSED."""
+        view, n_bytes = self._house.catalogue().servers.get(request.peer), request.asked.n_bytes
+        if view is None or view.rules is None or not 0 < view.rules.max_bytes < n_bytes:
+            return
+        problem = f"the request has {n_bytes} bytes, more than {view.rules.max_bytes}"
+        raise Refused(MESSAGE_REFUSED, detail={"problem": problem})
+
     def _check_rules(self, request: Request, call: Call) -> None:
         """Raises: Refused: MESSAGE_REFUSED. Only of what the caller sees: else it would tell."""
         view = self._house.catalogue().servers.get(request.peer)
@@ -203,7 +216,9 @@ class Calls:
             return
         sent = message_in(call, request.asked.params, request.asked.n_bytes)
         skill = call.name if call.name != ANY_SKILL else ""
-        problem = problem_of(view.rules, replace(sent, skill=skill))
+        beside = _not_ours(request.asked.params.get("metadata", {}))
+        data = (*sent.data, beside) if beside else sent.data  # as good a place for it as a part
+        problem = problem_of(view.rules, replace(sent, skill=skill, data=data))
         if problem is not None:
             raise Refused(MESSAGE_REFUSED, detail={"problem": problem})
 
@@ -240,20 +255,44 @@ class Calls:
         return [(await own(request.principal, request.peer, one)).upstream_id for one in named]
 
     def _configured(self, request: Request, configuration: Any) -> Any:
-        config = members_of(configuration).get("taskPushNotificationConfig")
+        if not isinstance(configuration, dict):
+            raise _bad("configuration must be an object")
+        config = configuration.get(CONFIG)
         if config is None:
             return configuration
         if not isinstance(config, dict):
-            raise _bad("taskPushNotificationConfig must be an object")
+            raise _bad(f"{CONFIG} must be an object")
         config = _without_tenant(config)
+        check_config_id(config)
         config.pop("taskId", None)  # of a task that there is not yet
         told = self._pushes.inward(request.principal, request.peer, config)
-        return {**configuration, "taskPushNotificationConfig": told}
+        return {**configuration, CONFIG: told}
+
+    def _arguments(
+        self, request: Request, said: Mapping[str, Any], inward: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """What conditions, loops and repetitions are judged by: all but the name of the message.
+
+        Credentials are in it as a seal of them: whoever looks at a call may not read them.
+        """
+        told = {name: value for name, value in inward.items() if name != "messageId"}
+        if "metadata" in said:
+            told[BESIDE] = _not_ours(said["metadata"])
+        if "configuration" in said:
+            configuration = dict(said["configuration"])
+            config = configuration.get(CONFIG)
+            if config is not None:
+                configuration[CONFIG] = self._pushes.marked(request.principal, request.peer, config)
+            told["configuration"] = configuration
+        return told
 
     def configs(self, request: Request, made: Made, reply: Reply) -> bytes:
         """An answer about push configurations, as the caller made them. Raises: Refused."""
         answer = made.telling.renamed(decoded(reply.outcome.result, reply.call.id))
-        own = self._pushes.outward(request.principal, request.peer, answer)
+        try:
+            own = self._pushes.outward(request.principal, request.asked, answer)
+        except BadAnswer:
+            raise Refused(UPSTREAM_BROKEN, reply.call.id) from None
         return msgspec.json.encode(own)
 
     def ties(self, request: Request, metadata: Mapping[str, Any]) -> Ties:
@@ -265,12 +304,6 @@ class Calls:
 def _dearest(seen: tuple[Definition, ...]) -> Definition | None:
     """Whose terms hold where any of them may be meant."""
     return max(seen, key=lambda one: (one.price_micros, one.max_result_tokens), default=None)
-
-
-def _arguments(message: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What conditions, loops and repetitions are judged by: all but the name of the message."""
-    members = ("parts", "metadata", "taskId", "contextId")
-    return {name: message[name] for name in members if name in message}
 
 
 def _not_ours(metadata: Any) -> dict[str, Any]:

@@ -10,18 +10,20 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any, Protocol
 
 import msgspec
 from starlette.types import Receive, Scope, Send
 
+from gateway.domain.a2a import PUSHED
 from gateway.domain.model import Act, Call, CallClass, Kind, Outcome, Status
 from gateway.domain.peer_task import Owner, PeerTask
 from gateway.domain.refusal import (
     BY_ID,
     MALFORMED,
     NOT_AUTHENTICATED,
+    RATE_LIMITED,
     STOPPED,
     UNKNOWN_METHOD,
     UNPARSABLE,
@@ -31,6 +33,7 @@ from gateway.domain.refusal import (
 from gateway.edge.a2a.asked import check_type, is_pushed, object_in, place_of
 from gateway.edge.a2a.calls import Calls
 from gateway.edge.a2a.errors import rest_answer, said_of
+from gateway.edge.a2a.pace import Pace
 from gateway.edge.a2a.push import Pushes, Target
 from gateway.edge.a2a.tasks import Tasks, told_tasks
 from gateway.edge.arrival import read_body
@@ -41,7 +44,6 @@ from gateway.edge.line import respond
 from gateway.edge.reply import Answer
 
 MAX_PUSH_BYTES = 1_048_576
-PUSHED = "push"  # the method of these calls
 _TAKEN = Answer(HTTPStatus.OK, b"{}")
 
 
@@ -101,6 +103,7 @@ class PushCounter:
         self._pushes = pushes
         self._calls = calls
         self._deliver = deliver
+        self._pace = Pace()
 
     def has(self, path: str) -> bool:
         place = place_of(path)
@@ -116,15 +119,21 @@ class PushCounter:
         if scope["method"] != "POST":
             raise Refused(UNKNOWN_METHOD)
         try:
-            await self._told(place.peer, target, await self._event(receive, head))
+            self._pace.take(place.peer, word, monotonic())
+            event = await self._event(place.peer, receive, head)
+            await self._told(place.peer, target, event)
         except Refused as refused:
             if not refused.call_id:
-                refused.call_id = await self._house.pipeline.refuse(
-                    refused.refusal, target.who, "", PUSHED
-                )
+                refused.call_id = await self._refused(refused, target, scope)
             await respond(send, rest_answer(said_of(refused)), [])
             return
         await respond(send, _TAKEN, [])
+
+    async def _refused(self, refused: Refused, target: Target, scope: Scope) -> str:
+        """Enter it; what comes too soon is folded: it shall not hide what its owner is refused."""
+        who = None if refused.refusal is RATE_LIMITED else target.who
+        address = (scope.get("client") or ("",))[0]
+        return await self._house.pipeline.refuse(refused.refusal, who, address, PUSHED)
 
     async def _told(self, peer: str, target: Target, event: bytes) -> None:
         """Raises: Refused: the peer may try it again, or never, as its status says."""
@@ -148,15 +157,21 @@ class PushCounter:
             raise Refused(STOPPED)
         return True
 
-    async def _event(self, receive: Receive, head: Head) -> bytes:
+    async def _event(self, peer: str, receive: Receive, head: Head) -> bytes:
         check_type(head)
         try:
             async with asyncio.timeout(self._settings.body_deadline_s):
-                body = await read_body(receive, head, MAX_PUSH_BYTES, lambda _n: None)
+                body = await read_body(receive, head, self._most(peer), lambda _n: None)
         except TimeoutError:
             raise Refused(MALFORMED, detail={"problem": "the body did not come in time"}) from None
         object_in(body)
         return body
+
+    def _most(self, peer: str) -> int:
+        """Bytes of one event: no more than *peer* may answer."""
+        view = self._house.catalogue().servers.get(peer)
+        declared = view.rules.max_bytes if view is not None and view.rules is not None else 0
+        return min(declared or MAX_PUSH_BYTES, MAX_PUSH_BYTES)
 
     async def _task(self, peer: str, target: Target, event: bytes) -> PeerTask:
         """The one task that *event* is about. Raises: Refused: none of whom it would be told to."""
@@ -190,5 +205,5 @@ class PushCounter:
             params={"event": event},
             definition=self._calls.skill(target.who, peer, task.skill),
             parent=task.call_id,
-            round=2,  # not counted: a part of what was asked for
+            round=2,  # not counted, and held to no budget: a part of what was asked for
         )

@@ -11,7 +11,6 @@ choose the same are not in one conversation.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import hmac
 import json
@@ -21,6 +20,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from gateway.domain.base64url import base64url
 from gateway.domain.peer_task import Owner
 from gateway.edge.state import unsealed
 
@@ -63,6 +63,11 @@ class Ids:
         opened = self._opened(_CURSOR, cursor, _bound(owner, peer))
         return None if opened is None else opened.decode()
 
+    def mark(self, owner: Owner, peer: str, said: bytes) -> str:
+        """What is the same for the same, and from which nothing can be read or tried out."""
+        told = b"\n".join((b"mark", _bound(owner, peer), said))
+        return hmac.new(self._mac_key, told, hashlib.sha256).hexdigest()
+
     def push(self, peer: str, target: bytes) -> str:
         """A word that stands for *target* in the URL that *peer* is given."""
         return self._sealed(_PUSH, target, peer.encode())
@@ -72,7 +77,7 @@ class Ids:
 
     def _sealed(self, prefix: str, plain: bytes, bound: bytes) -> str:
         sealed = self._siv.encrypt(plain, [prefix.encode(), bound])
-        return prefix + base64.urlsafe_b64encode(sealed).decode().rstrip("=")
+        return prefix + base64url(sealed)
 
     def _opened(self, prefix: str, word: object, bound: bytes) -> bytes | None:
         if not isinstance(word, str) or not word.startswith(prefix):

@@ -29,7 +29,7 @@ from gateway.edge.line import Leave
 from gateway.edge.ties import NO_TIES
 from gateway.store.ledger import LogUnavailable
 
-RUN_HEADER, CALL_HEADER = b"customhouse-run", b"customhouse-call-id"
+RUN_HEADER, CALL_HEADER = b"customhouse-run", b"customhouse-call"
 _CONFIGS = "PushNotificationConfig"
 
 
@@ -92,6 +92,7 @@ class Journey:
         if request.row.naming is Naming.PEER:
             return await self._card(request)
         if request.row.naming is Naming.TASKS:
+            self._calls.check_size(request)
             return await self._list(request, exchange)
         made = await self._calls.made(request)
         try:
@@ -137,6 +138,8 @@ class Journey:
         outcome = reply.outcome
         if outcome.status is Status.RPC_ERROR:
             return Failed(said_by_peer(made.telling.unnamed(outcome.error)))
+        if made.telling.is_broken:  # what was told is why it was cut
+            return Failed(said_of(Refused(UPSTREAM_BROKEN, reply.call.id)))
         if outcome.status is Status.CANCELLED:  # what came could not be made durable
             return Failed(said_of(Refused(OUTCOME_UNWRITTEN, reply.call.id)))
         row = BY_ID.get(outcome.code, UPSTREAM_BROKEN)

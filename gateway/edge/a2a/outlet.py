@@ -30,6 +30,7 @@ from gateway.edge.a2a.errors import fault_said, rest_answer, rpc_answer, said_of
 from gateway.edge.a2a.exchange import Exchange
 from gateway.edge.a2a.journey import Journey
 from gateway.edge.a2a.legacy import Legacy, is_legacy
+from gateway.edge.a2a.members import checked
 from gateway.edge.a2a.methods import CARD, find_method
 from gateway.edge.a2a.tasks import Tasks
 from gateway.edge.api.etag import etag_of, is_seen
@@ -109,7 +110,8 @@ class A2a:
 
         def request() -> Request:
             check_version(visit.head)
-            return Request(asked, find_method(asked.method), visit.head, visit.principal, call_id)
+            row = find_method(asked.method)
+            return Request(checked(asked), row, visit.head, visit.principal, call_id)
 
         await self._journey.answer(request, exchange, visit.address, call_id)
 

@@ -19,13 +19,19 @@ import msgspec
 from gateway.domain.model import Principal
 from gateway.domain.peer_task import Owner
 from gateway.domain.refusal import BAD_PARAMS, Refused
-from gateway.edge.a2a.asked import PREFIX, PUSH, members_of
+from gateway.edge.a2a.asked import PREFIX, PUSH, Asked, members_of
 from gateway.edge.a2a.ids import MAX_SEALED_CHARS
 from gateway.edge.a2a.tasks import Tasks
 
+_LIST, _DELETE = "ListTaskPushNotificationConfigs", "DeleteTaskPushNotificationConfig"
 _PLAIN = re.compile(r"[\x20-\x7e]{0,2048}")
 _SCHEME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
 _OWN = ("url", "token", "authentication")
+_MEMBERS = frozenset({"tenant", "id", "taskId", *_OWN})
+
+
+class BadAnswer(Exception):
+    """What the peer answered is no configuration, or not only that."""
 
 
 class Target(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -79,33 +85,49 @@ class Pushes:
         word = self._tasks.ids.push(peer, msgspec.json.encode(target))
         if len(word) > MAX_SEALED_CHARS // 2:
             raise _bad("url, token and credentials are too long together")
-        kept = {name: value for name, value in config.items() if name not in _OWN}
+        kept = {name: config[name] for name in ("id", "taskId") if name in config}
         return {**kept, "url": self._url(peer) + word}
 
-    def outward(self, who: Principal, peer: str, answer: Any) -> Any:
-        """An answer with configurations as *who* made them; those of others are left out."""
-        if not isinstance(answer, dict):
+    def marked(self, who: Principal, peer: str, config: Mapping[str, Any]) -> dict[str, Any]:
+        """*config* without its credentials, and with what is another where they are others."""
+        said = msgspec.json.encode([config.get("token"), config.get("authentication")])
+        kept = {name: config[name] for name in ("id", "url") if name in config}
+        return {**kept, "secret": self._tasks.ids.mark(Owner.of(who), peer, said)}
+
+    def outward(self, who: Principal, asked: Asked, answer: Any) -> Any:
+        """An answer with configurations as *who* made them; in lists, those of others are left out.
+
+        Raises: BadAnswer.
+        """
+        if asked.method == _DELETE:
+            if answer not in (None, {}):
+                raise BadAnswer
             return answer
-        if isinstance(answer.get("configs"), list):
-            told = [self._own(who, peer, one) for one in answer["configs"]]
-            return {**answer, "configs": [one for one in told if one is not None]}
-        if "url" not in answer:
-            return answer
-        own = self._own(who, peer, answer)
-        return own if own is not None else {}
+        if asked.method != _LIST:
+            own = self._own(who, asked, answer)
+            if own is None:
+                raise BadAnswer
+            return own
+        if not isinstance(answer, dict) or not answer.keys() <= {"configs", "nextPageToken"}:
+            raise BadAnswer
+        configs, token = answer.get("configs", []), answer.get("nextPageToken", "")
+        if not isinstance(configs, list) or not isinstance(token, str):
+            raise BadAnswer
+        told = [self._own(who, asked, one) for one in configs]
+        return {**answer, "configs": [one for one in told if one is not None]}
 
     def target(self, peer: str, word: str) -> Target | None:
         """Whom a word stands for; None: it was not sealed here, or for another peer."""
         plain = self._tasks.ids.push_target(peer, word)
         return None if plain is None else msgspec.json.decode(plain, type=Target)
 
-    def _own(self, who: Principal, peer: str, config: Any) -> dict[str, Any] | None:
-        url = members_of(config).get("url")
-        word = url.rpartition("/")[2] if isinstance(url, str) else ""
-        target = self.target(peer, word)
+    def _own(self, who: Principal, asked: Asked, config: Any) -> dict[str, Any] | None:
+        """*config* as *who* made it; None: it is another's. Raises: BadAnswer."""
+        _check(asked, config)
+        target = self.target(asked.peer, config["url"].rpartition("/")[2])
         if target is None or Owner.of(target.who) != Owner.of(who):
             return None
-        told = {name: value for name, value in config.items() if name not in (*_OWN, "tenant")}
+        told = {name: config[name] for name in ("id", "taskId") if name in config}
         told["url"] = target.url
         if target.token:
             told["token"] = target.token
@@ -116,6 +138,19 @@ class Pushes:
 
     def _url(self, peer: str) -> str:
         return f"{self._reach.base}{PREFIX}{peer}/{PUSH}/"
+
+
+def _check(asked: Asked, config: Any) -> None:
+    """Raises: BadAnswer: *config* is none, or is of another task or name than was asked about."""
+    if not isinstance(config, dict) or not config.keys() <= _MEMBERS:
+        raise BadAnswer
+    named, wanted = asked.params.get("id"), asked.params.get("taskId")
+    if not all(isinstance(config.get(name, ""), str) for name in ("id", "taskId", "url")):
+        raise BadAnswer
+    if "url" not in config or config.get("taskId", wanted) != wanted:
+        raise BadAnswer
+    if asked.method != _LIST and named and config.get("id", named) != named:
+        raise BadAnswer
 
 
 def _bad(problem: str) -> Refused:

@@ -19,6 +19,8 @@ from gateway.edge.a2a.errors import NoTask
 from gateway.edge.a2a.ids import Ids
 
 _NOTED = TERMINAL | INTERRUPTED
+MAX_TASKS = 64  # that one call may begin
+MAX_ENTRIES = 200  # about tasks, of one call
 
 
 class TaskBook(Protocol):
@@ -97,6 +99,8 @@ class Telling:
         self._about = task  # None: the call may begin any number
         self._known = {task.upstream_id: task} if task is not None else {}
         self._contexts = dict(contexts)
+        self._n_new = self._n_entries = 0
+        self.is_broken = False  # it said what it may not, or too much
         if task is not None:
             self._contexts[task.upstream_context] = task.context
 
@@ -134,7 +138,7 @@ class Telling:
         if task is None:
             task = await self._new(upstream_id, told.get("contextId"), state)
         elif _is_worth_noting(task.state, state):
-            task = await self._tasks.book.note(task, state)
+            task = await self._noted(task, state)
         self._known[task.upstream_id] = task
 
     async def _new(self, upstream_id: Any, context: Any, state: str) -> PeerTask:
@@ -143,12 +147,15 @@ class Telling:
         context = context if context is not None else ""
         if not is_id(upstream_id) or not (context == "" or is_id(context)):
             raise self._broken()
+        self._n_new += 1
+        if self._n_new > MAX_TASKS:
+            raise self._broken()
         task_id, book = self.task_name(upstream_id), self._tasks.book
         known = await book.find(task_id, self._owner)
         if known is not None:
-            return (
-                known if not _is_worth_noting(known.state, state) else await book.note(known, state)
-            )
+            if not _is_worth_noting(known.state, state):
+                return known
+            return await self._noted(known, state)
         if not await book.is_free(self._call.server, upstream_id):
             raise self._broken()  # it is somebody else's
         now_us = self._tasks.clock()
@@ -166,8 +173,19 @@ class Telling:
             created_us=now_us,
             updated_us=now_us,
         )
+        self._count()
         await book.remember(task)
         return task
+
+    async def _noted(self, task: PeerTask, state: str) -> PeerTask:
+        self._count()
+        return await self._tasks.book.note(task, state)
+
+    def _count(self) -> None:
+        """One entry more. Raises: Refused: UPSTREAM_BROKEN: a peer may not fill the log."""
+        self._n_entries += 1
+        if self._n_entries > MAX_ENTRIES:
+            raise self._broken()
 
     def admitted(self, call: Call) -> None:
         """The call is known as *call* in the log: a key gives it another id."""
@@ -187,6 +205,7 @@ class Telling:
         return self._tasks.ids.context(self._owner, self._call.server, upstream_context)
 
     def _broken(self) -> Refused:
+        self.is_broken = True
         return Refused(UPSTREAM_BROKEN, self._call.id)
 
 

@@ -14,6 +14,7 @@ import hmac
 
 import msgspec
 
+from gateway.domain.base64url import base64url
 from gateway.domain.refusal import BAD_CURSOR, Refused
 from gateway.edge.api.desk import EVERY_TENANT, Errand
 
@@ -27,7 +28,7 @@ class Cursors:
 
     def make(self, errand: Errand, after: str) -> str:
         place = after.encode()
-        return base64.urlsafe_b64encode(self._mac(errand, place) + place).decode().rstrip("=")
+        return base64url(self._mac(errand, place) + place)
 
     def read(self, errand: Errand, cursor: str) -> str:
         """The place behind which *errand* goes on. Raises: Refused: BAD_CURSOR."""

@@ -8,10 +8,11 @@ the approver's own credential.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import hmac
 import re
+
+from gateway.domain.base64url import base64url
 
 PREFIX = "/approvals/"
 PATH = re.compile(PREFIX + r"(A-[0-9A-HJKMNP-TV-Z]{8})", re.ASCII)
@@ -43,4 +44,4 @@ class Links:
 
     def _signature(self, approval_id: str, ends_s: int) -> str:
         made = hmac.digest(self._key, f"{approval_id}\n{ends_s}".encode(), hashlib.sha256)
-        return base64.urlsafe_b64encode(made).decode().rstrip("=")
+        return base64url(made)

@@ -15,7 +15,7 @@ from gateway.domain import refusal as no
 from gateway.domain.model import Outcome, Status
 from gateway.domain.refusal import BY_ID, Refused
 from gateway.edge.line import Headers
-from gateway.edge.models.request import RESPONSES
+from gateway.edge.models.reach import RESPONSES
 from gateway.edge.reply import Answer
 
 NOT_FOUND = "There is no such model that you may use: GET /v1/models lists those."

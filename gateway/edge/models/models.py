@@ -51,7 +51,8 @@ from gateway.edge.house import House, Settings
 from gateway.edge.ids import new_call_id
 from gateway.edge.line import Headers, Leave, respond
 from gateway.edge.models.errors import failed_said, fault_said, named, refused_said
-from gateway.edge.models.request import CHAT, CLASS, EMBEDDINGS, RESPONSES, Wish, read_wish
+from gateway.edge.models.reach import CHAT, EMBEDDINGS, RESPONSES
+from gateway.edge.models.request import CLASS, Wish, read_wish
 from gateway.edge.models.telling import Telling
 from gateway.edge.outlet import Visit
 from gateway.edge.reply import Answer
@@ -159,7 +160,7 @@ class Models:
             visit.progress.unread = False
             wish = read_wish(api, body)
             asking = _Asking(wish, ties_of(head, {}, visit.principal), traced(head))
-            line = Telling(visit.principal, visit.send, can_stream=wish.streams)
+            line = Telling(visit.principal, visit.send, wish.api, can_stream=wish.streams)
             line.run = asking.ties.run
             watch.over(line)
             await self._answered(line, asking, visit)

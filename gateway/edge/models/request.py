@@ -15,12 +15,12 @@ from typing import Any
 import msgspec
 
 from gateway.domain.model import Definition
-from gateway.domain.model_meter import ANSWERS, MOST_TOKENS, terms_of
-from gateway.domain.refusal import BAD_PARAMS, TOO_LARGE_REQUEST, UNPARSABLE, Refused
+from gateway.domain.model_meter import MOST_TOKENS, terms_of
+from gateway.domain.refusal import TOO_LARGE_REQUEST, UNPARSABLE, Refused
+from gateway.edge.models.reach import CHAT, EMBEDDINGS, GIVEN, RESPONSES, bad, check_reach
 from gateway.edge.shape import Overgrown
 from gateway.edge.strict import Ambiguous, scan
 
-CHAT, RESPONSES, EMBEDDINGS = "chat/completions", "responses", "embeddings"
 CLASS = "class:"
 MAX_MODEL_CHARS = 256
 MAX_ANSWERS = 128
@@ -30,20 +30,7 @@ _BOUNDS: Mapping[str, tuple[str, ...]] = {
     RESPONSES: ("max_output_tokens",),
     EMBEDDINGS: (),
 }
-_GIVEN: Mapping[str, str] = {CHAT: "messages", RESPONSES: "input", EMBEDDINGS: "input"}
-# What would use or leave something at the provider, in the account that all callers share, or have
-# the provider do what no policy here has seen.
-_NOT_HERE: Mapping[str, str] = {
-    "previous_response_id": "it names what the provider keeps for everybody: send the whole input",
-    "conversation": "it names what the provider keeps for everybody: send the whole input",
-    "prompt": "it names what the provider keeps for everybody: send the text itself",
-    "background": "an answer is waited for here",
-    "web_search_options": "what the provider would do on its own does not cross this border",
-    "store": "nothing is left behind at the provider",
-}
-_OWN_TOOLS = frozenset({"function", "custom"})
-_OFF = (None, False)
-_TIERS = (None, "auto", "default")
+_STREAM_OPTIONS = frozenset({"include_usage", "include_obfuscation"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +55,7 @@ class Wish:
         most = terms_of(definition).context_tokens
         for key in self._bounds:
             if self.arguments[key] > most:
-                raise _bad(f"{key} is more than the model's context of {most}")
+                raise bad(f"{key} is more than the model's context of {most}")
 
     def as_sent(self, definition: Definition) -> tuple[bytes, Mapping[str, Any]]:
         """The body for *definition*'s provider, raw and decoded."""
@@ -88,12 +75,12 @@ def read_wish(api: str, body: bytes) -> Wish:
     members, arguments = _parsed(body)
     model = arguments.get("model")
     if not isinstance(model, str) or not 0 < len(model) <= MAX_MODEL_CHARS:
-        raise _bad(f"model must be a string of 1 to {MAX_MODEL_CHARS} characters")
-    if arguments.get(_GIVEN[api]) is None:
-        raise _bad(f"{_GIVEN[api]} is missing")
+        raise bad(f"model must be a string of 1 to {MAX_MODEL_CHARS} characters")
+    if arguments.get(GIVEN[api]) is None:
+        raise bad(f"{GIVEN[api]} is missing")
     _check_amounts(api, arguments)
     _check_stream(api, arguments)
-    _check_reach(api, arguments)
+    check_reach(api, arguments)
     return Wish(api, model, members, arguments)
 
 
@@ -102,7 +89,7 @@ def _parsed(body: bytes) -> tuple[Mapping[str, msgspec.Raw], dict[str, Any]]:
         members = _MEMBERS.decode(body)
         arguments = scan(body)
     except msgspec.ValidationError:
-        raise _bad("the body must be one JSON object") from None
+        raise bad("the body must be one JSON object") from None
     except Overgrown as found:
         raise Refused(TOO_LARGE_REQUEST, detail={"problem": str(found)}) from None
     except Ambiguous as found:
@@ -122,65 +109,28 @@ def _check_amounts(api: str, arguments: Mapping[str, Any]) -> None:
     bounds = [key for key in MOST_TOKENS if arguments.get(key) is not None]
     for key in bounds:
         if key not in _BOUNDS[api]:
-            raise _bad(f"{key} is not a parameter of {api}")
+            raise bad(f"{key} is not a parameter of {api}")
         if type(arguments[key]) is not int or arguments[key] < 1:
-            raise _bad(f"{key} must be a whole number above 0")
+            raise bad(f"{key} must be a whole number above 0")
     if len(bounds) > 1:
-        raise _bad(f"{bounds[0]} and {bounds[1]} are two words for one bound: say one")
-    for key in ANSWERS:
-        many = arguments.get(key)
-        if many is not None and (type(many) is not int or not 1 <= many <= MAX_ANSWERS):
-            raise _bad(f"{key} must be a whole number from 1 to {MAX_ANSWERS}")
+        raise bad(f"{bounds[0]} and {bounds[1]} are two words for one bound: say one")
+    many = arguments.get("n")
+    if many is not None and (type(many) is not int or not 1 <= many <= MAX_ANSWERS):
+        raise bad(f"n must be a whole number from 1 to {MAX_ANSWERS}")
 
 
 def _check_stream(api: str, arguments: Mapping[str, Any]) -> None:
     stream = arguments.get("stream")
     if stream is not None and type(stream) is not bool:
-        raise _bad("stream must be true or false")
+        raise bad("stream must be true or false")
     if stream and api == EMBEDDINGS:
-        raise _bad("embeddings are not streamed")
+        raise bad("embeddings are not streamed")
     options = arguments.get("stream_options")
     if options is None:
         return
     if not isinstance(options, dict) or not stream:
-        raise _bad("stream_options must be an object, and only where stream is true")
+        raise bad("stream_options must be an object, and only where stream is true")
+    if not options.keys() <= _STREAM_OPTIONS:
+        raise bad("stream_options can only be include_usage and include_obfuscation here")
     if type(options.get("include_usage", False)) is not bool:
-        raise _bad("stream_options.include_usage must be true or false")
-
-
-def _check_reach(api: str, arguments: Mapping[str, Any]) -> None:
-    """Nothing of the provider's is reached but the model, at the price that is configured."""
-    for key, why in _NOT_HERE.items():
-        if arguments.get(key) not in _OFF:  # an empty object is a yes
-            raise _bad(f"{key} cannot be used here: {why}")
-    if arguments.get("service_tier") not in _TIERS:
-        raise _bad("service_tier cannot be used here: the price is that of the default tier")
-    if arguments.get("modalities") not in (None, ["text"]):
-        raise _bad("modalities can only be text here")
-    tools = arguments.get("tools")
-    if tools is not None and not (isinstance(tools, list) and all(map(_is_callers, tools))):
-        raise _bad("tools can only be the caller's own, of type function or custom")
-    if _refers(arguments[_GIVEN[api]]):
-        raise _bad("a file or an item that the provider keeps cannot be named: send it whole")
-
-
-def _is_callers(tool: Any) -> bool:
-    return isinstance(tool, dict) and tool.get("type") in _OWN_TOOLS
-
-
-def _refers(given: Any) -> bool:
-    """Whether any part is in the provider's keeping, which is that of all callers together."""
-    left = [given]
-    while left:
-        one = left.pop()
-        if isinstance(one, dict):
-            if one.get("file_id") or one.get("type") == "item_reference":
-                return True
-            left += one.values()
-        elif isinstance(one, list):
-            left += one
-    return False
-
-
-def _bad(problem: str) -> Refused:
-    return Refused(BAD_PARAMS, detail={"problem": problem})
+        raise bad("stream_options.include_usage must be true or false")

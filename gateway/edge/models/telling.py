@@ -5,25 +5,21 @@ from __future__ import annotations
 from starlette.types import Send
 
 from gateway.domain.model import Principal
+from gateway.domain.model_stream import is_last
 from gateway.edge.line import Line
 from gateway.edge.models.errors import Said
+from gateway.edge.models.reach import CHAT
 from gateway.edge.reply import Answer
-
-_LAST = (
-    b"data: [DONE]\n",
-    b"event: response.completed\n",
-    b"event: response.incomplete\n",
-    b"event: response.failed\n",
-)
 
 
 class Telling(Line):
     """Is the Relay of the call. The last event is kept back: it says that all of it is settled."""
 
-    __slots__ = ("_last", "_told", "call_id")
+    __slots__ = ("_last", "_of_chat", "_told", "call_id")
 
-    def __init__(self, principal: Principal, send: Send, *, can_stream: bool) -> None:
+    def __init__(self, principal: Principal, send: Send, api: str, *, can_stream: bool) -> None:
         super().__init__(principal, send, can_stream=can_stream)
+        self._of_chat = api == CHAT
         self.call_id = ""  # of the call that is under way
         self._told = False
         self._last = b""
@@ -38,7 +34,7 @@ class Telling(Line):
         return self._told or bool(self._last)
 
     async def notify(self, frame: bytes) -> None:
-        if frame.startswith(_LAST):
+        if is_last(frame.partition(b"data: ")[2].strip(), of_chat=self._of_chat):
             self._last = frame
             return
         if self.hears:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
@@ -11,6 +10,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from joserfc.jwk import OKPKey
 
+from gateway.domain.base64url import base64url
 from gateway.domain.model import Principal, Token
 from gateway.domain.names import is_name
 from gateway.domain.revocation import OURS, one_token
@@ -153,10 +153,6 @@ class Own:
 
 
 def _jwk(public: bytes) -> dict[str, str]:
-    jwk = {"crv": "Ed25519", "kty": "OKP", "x": _base64(public)}
+    jwk = {"crv": "Ed25519", "kty": "OKP", "x": base64url(public)}
     thumbprint = hashlib.sha256(msgspec.json.encode(jwk, order="sorted")).digest()  # RFC 7638
-    return {**jwk, "kid": _base64(thumbprint), "use": "sig", "alg": ALGORITHM}
-
-
-def _base64(content: bytes) -> str:
-    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
+    return {**jwk, "kid": base64url(thumbprint), "use": "sig", "alg": ALGORITHM}

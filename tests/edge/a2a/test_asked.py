@@ -4,7 +4,8 @@ import pytest
 
 from gateway.domain.a2a import METHODS as SPOKEN
 from gateway.domain.refusal import Refused
-from gateway.edge.a2a.asked import Place, check_version, place_of, read_rest, read_rpc
+from gateway.edge.a2a.asked import Asked, Place, check_version, place_of, read_rest, read_rpc
+from gateway.edge.a2a.members import checked
 from gateway.edge.a2a.methods import METHODS
 from gateway.edge.head import Head
 
@@ -99,6 +100,82 @@ def test_a_member_has_one_name_however_it_is_spelt() -> None:
         },
         "configuration": {"taskPushNotificationConfig": {"url": "u"}},
     }
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b'{"Message":{}}',
+        b'{"message":{"TaskId":"t"}}',
+        b'{"message":{"task-id":"t"}}',
+        b'{"message":{"parts":[{"data":1,"DATA":2}]}}',
+        b'{"message":{"part_s":[]}}',
+        '{"message":{"part\u017f":[]}}'.encode(),
+        b'{"configuration":{"TaskPushNotificationConfig":{}}}',
+        b'{"configuration":{"taskPushNotificationConfig":{"URL":"u"}}}',
+        b'{"configuration":{"taskPushNotificationConfig":{"authentication":{"Scheme":"s"}}}}',
+    ],
+)
+def test_a_member_in_another_case_is_refused_at_every_level(said: bytes) -> None:
+    with pytest.raises(Refused, match="bad_params"):
+        read_rest(Place("billing", "message:send"), "POST", b"", JSON, said)
+
+
+def test_what_the_protocol_does_not_know_is_left_out_of_a_message() -> None:
+    body = b'{"message":{"kind":"message","parts":[{"text":"t","kind":"text"}],"metadata":{"a":1}}}'
+    asked = read_rest(Place("billing", "message:send"), "POST", b"", JSON, body)
+    assert asked.params == {"message": {"parts": [{"text": "t"}], "metadata": {"a": 1}}}
+
+
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [
+        ("GetTask", {"id": "t", "historyLength": "a long text"}),
+        ("GetTask", {"id": "t", "historyLength": True}),
+        ("ListTasks", {"status": {"text": "x"}}),
+        ("ListTasks", {"status": "whatever it is"}),
+        ("ListTasks", {"statusTimestampAfter": "the day when"}),
+        ("ListTasks", {"includeArtifacts": "x"}),
+        ("ListTasks", {"pageToken": ["x"]}),
+        ("ListTaskPushNotificationConfigs", {"taskId": "t", "pageToken": "x" * 2000}),
+    ],
+)
+def test_a_member_of_another_kind_than_its_own_is_refused(
+    method: str, params: dict[str, object]
+) -> None:
+    with pytest.raises(Refused, match="bad_params"):
+        checked(Asked("billing", method, params))
+
+
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [
+        ("GetTask", {"id": "t"}),
+        ("ListTasks", {}),
+        ("SubscribeToTask", {"id": "t"}),
+        ("SendMessage", {"message": {}}),
+        ("ListTaskPushNotificationConfigs", {"taskId": "t"}),
+    ],
+)
+def test_a_member_that_its_method_has_not_goes_no_further(
+    method: str, params: dict[str, object]
+) -> None:
+    assert checked(Asked("billing", method, {**params, "note": "x"})).params == params
+
+
+@pytest.mark.parametrize(
+    "wrong", ["../../tasks", "..", ".", "a/b", "a\\b", "a%2fb", "a?b", "a#b", "a\x00", "a\x85", 7]
+)
+def test_an_id_that_would_be_another_path_is_none(wrong: object) -> None:
+    for method in ("Create", "Get", "Delete"):
+        asked = Asked(
+            "billing", f"{method}TaskPushNotificationConfig", {"taskId": "t", "id": wrong}
+        )
+        with pytest.raises(Refused, match="bad_params"):
+            checked(asked)
+    checked(
+        Asked("billing", "GetTaskPushNotificationConfig", {"taskId": "t", "id": "3f6c-9f.0e_6"})
+    )
 
 
 def test_two_spellings_of_one_member_are_refused() -> None:

@@ -170,6 +170,7 @@ async def test_a_message_is_one_request_with_the_gateways_own_credential(agent: 
     assert told["metadata"] == {
         "io.customhouse/call": call.id,
         "io.customhouse/run": "run-of-alice",
+        "io.customhouse/skill": "quote",
     }
 
 
@@ -257,11 +258,13 @@ async def test_without_an_approved_definition_nothing_is_sent(agent: Agent) -> N
 async def test_ids_cannot_lead_to_another_path() -> None:
     with serving(Agent(bindings=("HTTP+JSON",))) as agent:
         async with met(spec(agent)) as (house, definitions):
-            for task_id in ("../extendedAgentCard", "a?b", "x/../y"):
-                await house.call(asking(definitions[""], "GetTask", id=task_id))
-            dots = await house.call(asking(definitions[""], "GetTask", id=".."))
-    assert all(one[":path"].startswith("/rest/tasks/") for one in agent.asked)
-    assert (dots.status, dots.sent) == (Status.RPC_ERROR, False)
+            for task_id in ("../extendedAgentCard", "a?b", "x/../y", "a%2fb", "a\\b", ".."):
+                outcome = await house.call(asking(definitions[""], "GetTask", id=task_id))
+                assert (outcome.status, outcome.sent) == (Status.RPC_ERROR, False)
+            config = {"taskId": "t", "id": "../../../tasks"}
+            call = asking(definitions[""], "GetTaskPushNotificationConfig", **config)
+            assert not (await house.call(call)).sent
+    assert agent.asked == []
 
 
 async def test_what_a_caller_cannot_say_is_its_own_error_and_not_the_agents(agent: Agent) -> None:

@@ -16,6 +16,7 @@ from gateway.domain.model import (
     Outcome,
     Status,
 )
+from gateway.upstream import peer_answer
 from gateway.upstream.peer_answer import NOTHING_MORE
 from gateway.upstream.spec import HttpTransport, PeerTransport, ServerSpec
 from tests.fakes import Asked, Collected, FakeUpstream, border, chunk
@@ -92,7 +93,10 @@ async def test_an_agent_that_goes_away_in_the_middle_is_told_from_one_that_ends_
     assert ended[1].frames == gone[1].frames == [_working()]
 
 
-async def test_a_stream_kept_open_after_its_last_event_is_over_all_the_same() -> None:
+async def test_a_stream_kept_open_after_its_last_event_is_over_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(peer_answer, "LINGER_S", 0.05)
     last = {"statusUpdate": {"taskId": "t", "status": {"state": "TASK_STATE_COMPLETED"}}}
 
     async def behave(asked: Asked) -> None:

@@ -54,6 +54,7 @@ TOKEN, JWKS, AUTHORIZE = "/oauth/token", "/oauth/jwks", "/oauth/authorize"
 WELL_KNOWN = "/.well-known/oauth-authorization-server"
 MAX_BODY_BYTES = 65_536
 BODY_WITHIN_S = 10.0
+_NAME_CHARS = 64  # of a client
 STRANGERS = Rate.parse("60/min")  # of one address, of which it is not proved whose they are
 CLIENTS = Rate.parse("600/min")  # of one client
 AT_ONCE = 4  # worker threads
@@ -117,21 +118,23 @@ class TokenCounter:
     async def _asked(self, scope: Scope, receive: Receive, head: Head) -> Said:
         """One request for a token. Raises: Vanished, Refused: its body is too large or too slow."""
         address, now_us = address_of(scope), self._back.clock()
-        wait_us = self._strangers.wait_us(address, now_us)
+        stranger = address
         try:
             form = await _read(scope, receive, head)
+            stranger = _stranger(address, form)
+            wait_us = self._strangers.wait_us(stranger, now_us)
             # Many may come from one address, through a proxy: who has a key is not made to wait.
             if wait_us and not await self._has_key(form, head, now_us):
                 return await self._too_often(None, address, wait_us)
             asking = await self._asking(form, head, now_us)
             status, said = await self._answered(asking)
         except Unfit as unfit:
-            self._strangers.count(address, now_us)
+            self._strangers.count(stranger, now_us)
             row = CONFLICTING_CREDENTIALS if scope["query_string"] else MALFORMED
             return await self._no(row, None, address, (unfit.error, unfit.why))
         who = asking.client.principal if asking.client is not None else None
         if who is None:
-            self._strangers.count(address, now_us)
+            self._strangers.count(stranger, now_us)
         elif wait_us := self._clients.count(f"{who.tenant}/{who.subject}", now_us):
             return await self._too_often(who, address, wait_us)
         if status != HTTPStatus.OK or asking.made is None:
@@ -227,6 +230,14 @@ class Said:
 
 def _authorization(head: Head) -> str:
     return head.get(b"authorization").decode("latin-1")
+
+
+def _stranger(address: str, form: Mapping[str, str]) -> str:
+    """Whose failures are counted together. Behind a proxy all have one address: whoever signs, and
+    says as whom, is not made to wait for what others did there."""
+    if "client_assertion" not in form:
+        return address
+    return f"{address} {form.get('client_id', '')[:_NAME_CHARS]} signs"
 
 
 async def _read(scope: Scope, receive: Receive, head: Head) -> Mapping[str, str]:
