@@ -22,7 +22,7 @@ from tests.journey.process import ROOT, GatewayProcess, call_tool, customhouse, 
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
-ROUNDS = 25
+ROUNDS = 18
 CALLERS = 16
 SETTLE_ROUNDS = range(0, ROUNDS, 3)  # killed in the instant an answer arrives
 
