@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import Issuer, check_exposure
+from gateway.config import ConfigError, Issuer, check_exposure
 from tests.config.reading import read, refused
 
 CORP = '[issuers.corp]\nurl = "https://login.example.com/"\n'
@@ -93,4 +93,6 @@ def test_what_cannot_be_meant_is_refused(folder: Path, text: str, where: str, sa
 
 def test_who_believes_tokens_may_be_reached_without_a_key(folder: Path) -> None:
     exposed = 'listen = "0.0.0.0:8080"\npublic_url = "https://tools.example.com"\n'
+    with pytest.raises(ConfigError):
+        check_exposure(read(folder, exposed), 0)
     check_exposure(read(folder, exposed + CORP), 0)

@@ -112,8 +112,11 @@ async def test_another_call_under_the_same_key_is_refused(
 )
 async def test_a_key_of_somebody_else_is_another_key(world: World, who: Principal) -> None:
     async with world.open():
-        await made(world, keyed(world))
-        await admitted(world, keyed(world, principal=who))
+        mine = await made(world, keyed(world))
+        theirs = await admitted(world, keyed(world, principal=who))
+        assert theirs.call.id != mine.call.id
+        again = await replayed(world, keyed(world))
+    assert again.call.id == mine.call.id
 
 
 async def test_of_concurrent_duplicates_one_is_made_and_the_others_wait_for_it(
@@ -198,11 +201,11 @@ async def test_a_result_that_was_altered_is_not_given(world: World) -> None:
 
 async def test_keys_end_after_a_day(world: World) -> None:
     async with world.open():
-        await made(world, keyed(world))
+        first = await made(world, keyed(world))
         world.clock.advance(86_399)
-        await replayed(world, keyed(world))
+        assert (await replayed(world, keyed(world))).call.id == first.call.id
         world.clock.advance(2)
-        await made(world, keyed(world))
+        assert (await made(world, keyed(world))).call.id != first.call.id
 
 
 async def test_whom_policy_denies_it_meanwhile_does_not_get_the_earlier_result(

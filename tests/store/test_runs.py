@@ -72,6 +72,10 @@ async def test_a_run_of_another_tenant_is_another_run(world: World) -> None:
     async with world.open():
         await made(world, in_run(world))
         await made(world, in_run(world, principal=replace(ANN, tenant="other")))
+        no = await refused(world, in_run(world))
+        runs = {e.run for e in world.stored() if isinstance(e, entries.Intent)}
+    assert no.detail["scope"] == "run"
+    assert runs == {run_account("default", RUN), run_account("other", RUN)}
 
 
 async def test_the_entries_of_a_run_say_so_and_others_say_nothing(world: World) -> None:

@@ -72,6 +72,9 @@ def test_one_good_signature_among_several_is_enough() -> None:
     served = signed("ES256")
     served["signatures"].insert(0, {"protected": "e30", "signature": "AAAA"})
     check(served, jwk("EdDSA", "other"), jwk("ES256"))
+    del served["signatures"][1]
+    with pytest.raises(BadCard, match="none of its signatures"):
+        check(served, jwk("EdDSA", "other"), jwk("ES256"))
 
 
 def test_a_card_that_we_would_sign_is_what_the_sdk_verifies() -> None:

@@ -321,7 +321,7 @@ async def test_stopping_leaves_no_process_behind_however_stubborn() -> None:
 async def test_when_the_child_dies_its_descendants_go_with_it() -> None:
     async with border(stdio("modern", "stubborn")) as house:
         _, near, far = said(await house.call(tool("descendants")))
-        await house.call(tool("die"))
+        assert (await house.call(tool("die"))).code == "upstream_died"
         await eventually(lambda: gone(near) and gone(far))
 
 

@@ -121,7 +121,7 @@ def schemas(of: Any) -> Iterator[Any]:
 
 
 def test_the_document_is_openapi() -> None:
-    jsonschema_rs.validator_for(OPENAPI).validate(DOCUMENT)
+    assert not list(jsonschema_rs.validator_for(OPENAPI).iter_errors(DOCUMENT))
 
 
 def test_every_schema_in_it_is_one() -> None:

@@ -7,6 +7,7 @@ and what other threads may read.
 from __future__ import annotations
 
 import secrets
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -149,7 +150,7 @@ class _Heard(OAuth2Request):  # type: ignore[misc]  # authlib ships no types
         return self._form
 
 
-class _Grant(BaseGrant, TokenEndpointMixin):  # type: ignore[misc]  # authlib ships no types
+class _Grant(BaseGrant, TokenEndpointMixin, ABC):  # type: ignore[misc]  # authlib ships no types
     TOKEN_ENDPOINT_AUTH_METHODS = wire.METHODS
 
     server: Server
@@ -163,8 +164,9 @@ class _Grant(BaseGrant, TokenEndpointMixin):  # type: ignore[misc]  # authlib sh
             raise Unfit("invalid_client", _UNPROVED)
         return 200, self._made(asking, asking.client), []
 
+    @abstractmethod
     def _made(self, asking: Request, client: Client) -> dict[str, Any]:
-        raise NotImplementedError
+        """What is answered to *client*: a token. Raises: Unfit."""
 
 
 class _ClientCredentials(_Grant):
