@@ -36,6 +36,9 @@ class Ambiguous(ValueError):
     """JSON that two readers may read differently."""
 
 
+UNREADABLE = (ValueError, RecursionError, msgspec.DecodeError)
+
+
 class _Raw(msgspec.Struct):
     jsonrpc: str
     method: str
@@ -86,12 +89,8 @@ def parse(body: bytes) -> Message:
         raise _malformed(
             "expected one object with jsonrpc, method, and an object as params"
         ) from None
-    except Overgrown as found:
-        raise Refused(TOO_LARGE_REQUEST, detail={"problem": str(found)}) from None
-    except Ambiguous as found:
-        raise Refused(UNPARSABLE, detail={"problem": str(found)}) from None
-    except (ValueError, RecursionError, msgspec.DecodeError):
-        raise Refused(UNPARSABLE) from None
+    except UNREADABLE as err:
+        raise unreadable(err) from None
     return _message(raw, tree)
 
 
@@ -102,7 +101,7 @@ def parse_response(body: bytes) -> Response | None:
         tree = scan(body)
         if raw.error:
             _ERRORS.decode(raw.error)
-    except (ValueError, RecursionError, msgspec.DecodeError):
+    except UNREADABLE:
         return None
     key = tree.get("id")
     if raw.jsonrpc != "2.0" or "method" in tree or type(key) not in (str, int):
@@ -129,6 +128,22 @@ def scan(body: bytes) -> Any:
     if "\\ud" in text or "\\uD" in text:
         _refuse_half_pairs(text)
     return value
+
+
+def scan_whole(body: bytes) -> Any:
+    """The one value of *body*, with nothing behind it. Raises: Refused: see `unreadable`."""
+    try:
+        msgspec.json.decode(body)
+        return scan(body)
+    except UNREADABLE as err:
+        raise unreadable(err) from None
+
+
+def unreadable(err: Exception) -> Refused:
+    """What is said of a body that is not strict JSON; *err*: one of `UNREADABLE`."""
+    row = TOO_LARGE_REQUEST if isinstance(err, Overgrown) else UNPARSABLE
+    is_ours = isinstance(err, Overgrown | Ambiguous)
+    return Refused(row, detail={"problem": str(err)} if is_ours else {})
 
 
 def _message(raw: _Raw, tree: Mapping[str, Any]) -> Message:

@@ -14,23 +14,18 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
-import msgspec
-
 from gateway.domain.a2a import METHODS, VERSION, BadMember, as_spelled
 from gateway.domain.a2a import Method as Wire
 from gateway.domain.refusal import (
     BAD_PARAMS,
     MALFORMED,
-    TOO_LARGE_REQUEST,
     UNKNOWN_METHOD,
-    UNPARSABLE,
     UNSUPPORTED_MEDIA,
     Refused,
 )
 from gateway.edge.a2a.errors import NotSpoken
 from gateway.edge.head import Head
-from gateway.edge.shape import Overgrown
-from gateway.edge.strict import Ambiguous, parse, scan
+from gateway.edge.strict import parse, scan_whole
 
 PREFIX, PUSH = "/a2a/", "push"
 CARD_PATH = ".well-known/agent-card.json"
@@ -172,15 +167,7 @@ def _typed(name: str, text: str) -> Any:
 
 def object_in(body: bytes) -> dict[str, Any]:
     """The members of *body*, read strictly. Raises: Refused."""
-    try:
-        msgspec.json.decode(body)  # one value, and nothing behind it
-        members = scan(body)
-    except Overgrown as found:
-        raise Refused(TOO_LARGE_REQUEST, detail={"problem": str(found)}) from None
-    except Ambiguous as found:
-        raise Refused(UNPARSABLE, detail={"problem": str(found)}) from None
-    except (ValueError, RecursionError, msgspec.DecodeError):
-        raise Refused(UNPARSABLE) from None
+    members = scan_whole(body)
     if not isinstance(members, dict):
         raise Refused(MALFORMED, detail={"problem": "the body is not an object"})
     return members

@@ -9,16 +9,13 @@ from functools import cache
 from typing import Any
 from urllib.parse import parse_qsl
 
-import msgspec
-
 from gateway.domain.arguments import Validator, compile_schema
-from gateway.domain.refusal import MALFORMED, TOO_LARGE_REQUEST, UNPARSABLE, Refused
+from gateway.domain.refusal import MALFORMED, Refused
 from gateway.edge.api.problem import bad
 from gateway.edge.api.routes import BY_OPERATION, MAX_WORDS, Param, Route
 from gateway.edge.api.shapes import Shape
 from gateway.edge.head import Head
-from gateway.edge.shape import Overgrown
-from gateway.edge.strict import Ambiguous, scan
+from gateway.edge.strict import scan_whole
 
 MAX_BODY_BYTES = 1_048_576
 MAX_PARAMETERS = 64
@@ -59,17 +56,7 @@ def read_query(route: Route, raw: bytes) -> dict[str, Any]:
 
 def read_object(route: Route, body: bytes) -> dict[str, Any]:
     """The members of the body; an empty one has none. Raises: Refused: UNPARSABLE, BAD_PARAMS..."""
-    if not body:
-        body = b"{}"
-    try:
-        msgspec.json.decode(body)  # one value, and nothing behind it
-        members = scan(body)
-    except Overgrown as found:
-        raise Refused(TOO_LARGE_REQUEST, detail={"problem": str(found)}) from None
-    except Ambiguous as found:
-        raise Refused(UNPARSABLE, detail={"problem": str(found)}) from None
-    except (ValueError, RecursionError, msgspec.DecodeError):
-        raise Refused(UNPARSABLE) from None
+    members = scan_whole(body or b"{}")
     if not isinstance(members, dict):
         raise bad("the body is not an object")
     shape: Shape = route.body or {}

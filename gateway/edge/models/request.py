@@ -16,10 +16,9 @@ import msgspec
 
 from gateway.domain.model import Definition
 from gateway.domain.model_meter import MOST_TOKENS, terms_of
-from gateway.domain.refusal import TOO_LARGE_REQUEST, UNPARSABLE, Refused
+from gateway.domain.refusal import UNPARSABLE, Refused
 from gateway.edge.models.reach import CHAT, EMBEDDINGS, GIVEN, RESPONSES, bad, check_reach
-from gateway.edge.shape import Overgrown
-from gateway.edge.strict import Ambiguous, scan
+from gateway.edge.strict import UNREADABLE, scan, unreadable
 
 CLASS = "class:"
 MAX_MODEL_CHARS = 256
@@ -90,12 +89,8 @@ def _parsed(body: bytes) -> tuple[Mapping[str, msgspec.Raw], dict[str, Any]]:
         arguments = scan(body)
     except msgspec.ValidationError:
         raise bad("the body must be one JSON object") from None
-    except Overgrown as found:
-        raise Refused(TOO_LARGE_REQUEST, detail={"problem": str(found)}) from None
-    except Ambiguous as found:
-        raise Refused(UNPARSABLE, detail={"problem": str(found)}) from None
-    except (ValueError, RecursionError, msgspec.DecodeError):
-        raise Refused(UNPARSABLE) from None
+    except UNREADABLE as err:
+        raise unreadable(err) from None
     if members.keys() != arguments.keys():
         raise Refused(UNPARSABLE)
     return members, arguments
