@@ -338,3 +338,8 @@ CREDENTIAL_MISSING = Refusal(
 BY_ID: Mapping[str, Refusal] = MappingProxyType(
     {row.id: row for row in tuple(globals().values()) if isinstance(row, Refusal)}
 )
+
+
+def bad_params(problem: str) -> Refused:
+    """A request that makes no sense; *problem* is for the log, too."""
+    return Refused(BAD_PARAMS, detail={"problem": problem})

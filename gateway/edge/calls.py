@@ -11,7 +11,7 @@ import msgspec
 from gateway.domain.catalogue import Catalogue
 from gateway.domain.model import Call, Client, Definition, Kind, Principal
 from gateway.domain.names import called_as
-from gateway.domain.refusal import BAD_PARAMS, Refused
+from gateway.domain.refusal import bad_params
 from gateway.domain.toolset import Toolset
 from gateway.edge.endpoint import Endpoint, Span
 from gateway.edge.hearing import Hearing
@@ -126,7 +126,7 @@ def read_meta(message: Message) -> dict[str, bytes]:
     try:
         return {name: bytes(value) for name, value in _MEMBERS.decode(raw).items()}
     except msgspec.ValidationError:
-        raise bad("_meta must be an object") from None
+        raise bad_params("_meta must be an object") from None
 
 
 def check_aside(message: Message, client: Client | None = None) -> None:
@@ -139,7 +139,7 @@ def check_aside(message: Message, client: Client | None = None) -> None:
     if client is not None:
         aside_bytes += len(client.capabilities) + len(client.info)
     if aside_bytes > MAX_META_BYTES:
-        raise bad(
+        raise bad_params(
             f"_meta, clientInfo and client capabilities are {aside_bytes} bytes together,"
             f" and may be {MAX_META_BYTES}"
         )
@@ -174,10 +174,6 @@ def to_call(asked: Asked, row: Method, place: Place, call_id: str) -> Call:
         parent=asked.ties.parent,
         key=asked.ties.key if row.once else "",
     )
-
-
-def bad(problem: str) -> Refused:
-    return Refused(BAD_PARAMS, detail={"problem": problem})
 
 
 def _find(asked: Asked, row: Method, place: Place) -> Found:
@@ -220,7 +216,7 @@ def _by_ref(asked: Asked, place: Place) -> Found:
     """The prompt or template whose argument is being completed."""
     ref = asked.message.params.get("ref")
     if not isinstance(ref, dict):
-        raise bad("ref must be an object")
+        raise bad_params("ref must be an object")
     if ref.get("type") == "ref/prompt":
         found = _by_name(asked, Kind.PROMPT, ref.get("name"), place)
         if found.changed is None:
@@ -231,7 +227,7 @@ def _by_ref(asked: Asked, place: Place) -> Found:
         return Found(found.kind, found.server, found.name, found.definition, changed)
     if ref.get("type") == "ref/resource":
         return _by_template(asked, _text(ref.get("uri"), "ref.uri", MAX_URI_CHARS), place)
-    raise bad("ref.type must be ref/prompt or ref/resource")
+    raise bad_params("ref.type must be ref/prompt or ref/resource")
 
 
 def _by_template(asked: Asked, uri: str, place: Place) -> Found:
@@ -261,9 +257,9 @@ def _only_one(
 
 def _text(value: Any, where: str, most_chars: int) -> str:
     if not isinstance(value, str) or not value:
-        raise bad(f"{where} must be a string that is not empty")
+        raise bad_params(f"{where} must be a string that is not empty")
     if len(value) > most_chars:
-        raise bad(f"{where} is longer than {most_chars} characters")
+        raise bad_params(f"{where} is longer than {most_chars} characters")
     return value
 
 
@@ -274,5 +270,5 @@ def _arguments(members: Mapping[str, Any], params: dict[str, bytes]) -> Mapping[
         params.pop("arguments", None)
         return {}
     if not isinstance(arguments, dict):
-        raise bad("arguments must be an object")
+        raise bad_params("arguments must be an object")
     return arguments

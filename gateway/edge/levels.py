@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.domain.refusal import BAD_PARAMS, Refused
+from gateway.domain.refusal import bad_params
 
 LOG_LEVEL_META = "io.modelcontextprotocol/logLevel"
 _LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
@@ -26,7 +26,7 @@ def read_level(params: Mapping[str, Any]) -> str:
     """The level of a logging/setLevel. Raises: Refused: BAD_PARAMS."""
     level = params.get("level")
     if not isinstance(level, str) or level not in _RANKS:
-        raise Refused(BAD_PARAMS, detail={"problem": f"level must be one of {', '.join(_RANKS)}"})
+        raise bad_params(f"level must be one of {', '.join(_RANKS)}")
     return level
 
 

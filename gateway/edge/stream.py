@@ -14,7 +14,8 @@ from typing import Any
 import msgspec
 
 from gateway.domain.model import Call, Outcome, Status
-from gateway.edge.calls import MAX_URI_CHARS, Asked, bad
+from gateway.domain.refusal import bad_params
+from gateway.edge.calls import MAX_URI_CHARS, Asked
 from gateway.edge.exchange import Exchange
 from gateway.edge.hearing import (
     ACKNOWLEDGED,
@@ -56,11 +57,11 @@ def read_wanted(params: Mapping[str, Any]) -> Wanted:
     """
     said = params.get("notifications")
     if not isinstance(said, dict):
-        raise bad("notifications must be an object")
+        raise bad_params("notifications must be an object")
     lists = set()
     for flag, method in _FLAGS.items():
         if not isinstance(said.get(flag), bool | None):
-            raise bad(f"{flag} must be true or false")
+            raise bad_params(f"{flag} must be true or false")
         if said.get(flag):
             lists.add(method)
     return Wanted(frozenset(lists), _read_uris(said.get(_URIS)))
@@ -70,10 +71,10 @@ def _read_uris(said: Any) -> tuple[str, ...]:
     if said is None:
         return ()
     if not isinstance(said, list):
-        raise bad(f"{_URIS} must be a list")
+        raise bad_params(f"{_URIS} must be a list")
     for uri in said:
         if not isinstance(uri, str) or not 0 < len(uri) <= MAX_URI_CHARS:
-            raise bad(f"{_URIS} must hold URIs of 1 to {MAX_URI_CHARS} characters")
+            raise bad_params(f"{_URIS} must hold URIs of 1 to {MAX_URI_CHARS} characters")
     return tuple(dict.fromkeys(said))
 
 

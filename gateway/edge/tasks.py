@@ -27,8 +27,9 @@ from gateway.domain.refusal import (
     UNKNOWN_OBJECT,
     UPSTREAM_BROKEN,
     Refused,
+    bad_params,
 )
-from gateway.edge.calls import Asked, Place, bad
+from gateway.edge.calls import Asked, Place
 from gateway.edge.state import unsealed
 
 METHODS = frozenset({"tasks/get", "tasks/update", "tasks/cancel"})
@@ -64,7 +65,7 @@ class Tasks:
             raise Refused(MISSING_CAPABILITY, detail={"extension": TASKS})
         sealed = asked.message.params.get(_ID)
         if not isinstance(sealed, str):
-            raise bad(f"{_ID} must be a string")
+            raise bad_params(f"{_ID} must be a string")
         claims = self._open(sealed, asked.principal)
         definition = _seen(claims, asked, place)
         if definition is None:

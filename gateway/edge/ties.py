@@ -20,7 +20,7 @@ from typing import NamedTuple
 import msgspec
 
 from gateway.domain.model import Principal
-from gateway.domain.refusal import BAD_PARAMS, Refused
+from gateway.domain.refusal import bad_params
 from gateway.domain.run import is_run_id
 from gateway.edge.head import Head
 
@@ -57,7 +57,7 @@ def ties_of(head: Head, meta: Mapping[str, bytes], principal: Principal) -> Ties
     if not (run or key or principal.run):
         return Ties(trace=trace) if trace else NO_TIES
     if len(key) > MAX_KEY_CHARS:
-        raise _bad(f"an idempotency key has at most {MAX_KEY_CHARS} characters")
+        raise bad_params(f"an idempotency key has at most {MAX_KEY_CHARS} characters")
     run = run_named(run, principal)
     return Ties(run, call_named(_said(meta, PARENT_META)) if run else "", key, trace)
 
@@ -66,12 +66,12 @@ def run_named(name: str, principal: Principal) -> str:
     """The run that *principal* means by *name*; "" for none. Raises: Refused: BAD_PARAMS."""
     if principal.run:
         if name not in ("", principal.run):
-            raise _bad("the token is bound to another run")
+            raise bad_params("the token is bound to another run")
         return principal.run
     if name == NEW_RUN:
         return f"run-{secrets.token_hex(16)}"
     if name and not is_run_id(name):
-        raise _bad("a run is named by 8 to 64 of A-Z, a-z, 0-9, '.', '_' and '-'")
+        raise bad_params("a run is named by 8 to 64 of A-Z, a-z, 0-9, '.', '_' and '-'")
     return name
 
 
@@ -98,9 +98,9 @@ def _one(head: Head, header: bytes, meta: Mapping[str, bytes], member: str) -> s
         return said
     told = raw.decode("latin-1").strip()
     if header in head.repeated or (said and said != told):
-        raise _bad(f"the header {header.decode()} and {member} in _meta do not say the same")
+        raise bad_params(f"the header {header.decode()} and {member} in _meta do not say the same")
     if not (told.isascii() and told.isprintable()):
-        raise _bad(f"the header {header.decode()} is not plain ASCII")
+        raise bad_params(f"the header {header.decode()} is not plain ASCII")
     return told
 
 
@@ -121,11 +121,7 @@ def _said(meta: Mapping[str, bytes], member: str) -> str:
     try:
         said = msgspec.json.decode(raw, type=str)
     except msgspec.MsgspecError:
-        raise _bad(f"{member} in _meta must be a string") from None
+        raise bad_params(f"{member} in _meta must be a string") from None
     if not (said.isascii() and said.isprintable()):
-        raise _bad(f"{member} in _meta is not plain ASCII")
+        raise bad_params(f"{member} in _meta is not plain ASCII")
     return said
-
-
-def _bad(problem: str) -> Refused:
-    return Refused(BAD_PARAMS, detail={"problem": problem})

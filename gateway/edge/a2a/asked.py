@@ -16,13 +16,7 @@ from urllib.parse import parse_qsl
 
 from gateway.domain.a2a import METHODS, VERSION, BadMember, as_spelled
 from gateway.domain.a2a import Method as Wire
-from gateway.domain.refusal import (
-    BAD_PARAMS,
-    MALFORMED,
-    UNKNOWN_METHOD,
-    UNSUPPORTED_MEDIA,
-    Refused,
-)
+from gateway.domain.refusal import MALFORMED, UNKNOWN_METHOD, UNSUPPORTED_MEDIA, Refused, bad_params
 from gateway.edge.a2a.errors import NotSpoken
 from gateway.edge.head import Head
 from gateway.edge.strict import parse, scan_whole
@@ -94,7 +88,7 @@ def _only(said: dict[str, Any], named: Mapping[str, Any]) -> dict[str, Any]:
     params = in_one_spelling(said)
     for member, value in named.items():
         if params.get(member, value) != value:
-            raise _bad(f"{member} is said beside the path, and is not the one in it")
+            raise bad_params(f"{member} is said beside the path, and is not the one in it")
     return {**params, **named}
 
 
@@ -103,7 +97,7 @@ def in_one_spelling(params: dict[str, Any]) -> dict[str, Any]:
     try:
         return as_spelled(params)
     except BadMember as err:
-        raise Refused(BAD_PARAMS, detail={"problem": str(err)}) from None
+        raise bad_params(str(err)) from None
 
 
 def check_version(head: Head) -> None:
@@ -144,11 +138,11 @@ def _in_query(raw: bytes) -> dict[str, Any]:
             raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=64
         )
     except ValueError:
-        raise _bad("the query is not a list of name=value in UTF-8") from None
+        raise bad_params("the query is not a list of name=value in UTF-8") from None
     members: dict[str, Any] = {}
     for name, text in pairs:
         if name in members:
-            raise _bad("a parameter is given twice")
+            raise bad_params("a parameter is given twice")
         members[name] = _typed(name, text)
     return members
 
@@ -156,11 +150,11 @@ def _in_query(raw: bytes) -> dict[str, Any]:
 def _typed(name: str, text: str) -> Any:
     if name in _NUMBERS:
         if not _WHOLE.fullmatch(text):
-            raise _bad(f"{name} must be a whole number")
+            raise bad_params(f"{name} must be a whole number")
         return int(text)
     if name in _TRUTHS:
         if text.lower() not in _TRUTHS[name]:
-            raise _bad(f"{name} must be true or false")
+            raise bad_params(f"{name} must be true or false")
         return _TRUTHS[name][text.lower()]
     return text
 
@@ -176,7 +170,3 @@ def object_in(body: bytes) -> dict[str, Any]:
 def members_of(value: Any) -> Mapping[str, Any]:
     """*value* where it is an object; else nothing."""
     return value if isinstance(value, dict) else {}
-
-
-def _bad(problem: str) -> Refused:
-    return Refused(BAD_PARAMS, detail={"problem": problem})

@@ -14,7 +14,7 @@ from gateway.domain.a2a import CALL, CONFIG, RUN, SKILL
 from gateway.domain.message_rules import message_in, problem_of
 from gateway.domain.model import Call, Definition, Kind, Principal, Reply, Verdict
 from gateway.domain.peer_task import Owner, PeerTask, is_id
-from gateway.domain.refusal import BAD_PARAMS, MESSAGE_REFUSED, UPSTREAM_BROKEN, Refused
+from gateway.domain.refusal import MESSAGE_REFUSED, UPSTREAM_BROKEN, Refused, bad_params
 from gateway.edge.a2a.asked import Asked, members_of
 from gateway.edge.a2a.errors import NoTask
 from gateway.edge.a2a.members import check_config_id
@@ -128,18 +128,18 @@ class Calls:
         params = _without_tenant(request.asked.params)
         message = params.get("message")
         if not isinstance(message, dict):
-            raise _bad("message must be an object")
+            raise bad_params("message must be an object")
         metadata = members_of(message.get("metadata"))
         ties = self.ties(request, metadata)
         said, key = request.asked.params, message.get("messageId")
         if not isinstance(key, str) or not 0 < len(key) <= MAX_KEY_CHARS:
-            raise _bad(f"messageId must be a text of 1 to {MAX_KEY_CHARS} characters")
+            raise bad_params(f"messageId must be a text of 1 to {MAX_KEY_CHARS} characters")
         if message.get("taskId"):
             task = await self._tasks.own(request.principal, request.peer, message["taskId"])
             # It says something new: counted, and approved where that is needed, like the first.
             call = replace(self._following(request, task, ties), round=1)
             if metadata.get(SKILL, task.skill) != task.skill:
-                raise _bad(f"the task is of another skill than {SKILL} says")
+                raise bad_params(f"the task is of another skill than {SKILL} says")
         else:
             task, call = None, self._begun(request, metadata, ties)
         call = replace(call, key=f"a2a/{request.peer}/{key}")
@@ -172,7 +172,7 @@ class Calls:
         said = metadata.get(SKILL)
         if said is not None:
             if not isinstance(said, str) or not said or said == ANY_SKILL:
-                raise _bad(f"{SKILL} must be the id of a skill")
+                raise bad_params(f"{SKILL} must be the id of a skill")
             return said, self._house.catalogue().find(request.peer, Kind.PEER, said)
         seen = self.skills(request.principal, request.peer)
         if len(seen) == 1:
@@ -197,7 +197,7 @@ class Calls:
             for one in seen
         )
         if not free:
-            raise _bad(f"name the skill that is meant in message.metadata: {SKILL}")
+            raise bad_params(f"name the skill that is meant in message.metadata: {SKILL}")
 
     def check_size(self, request: Request) -> None:
         """Whatever is asked, so much may go to the peer. Raises: Refused: MESSAGE_REFUSED."""
@@ -234,7 +234,7 @@ class Calls:
         context = message.get("contextId")
         if context:
             if not is_id(context):
-                raise _bad("contextId must be 1 to 256 visible characters of ASCII")
+                raise bad_params("contextId must be 1 to 256 visible characters of ASCII")
             inward["contextId"] = told = self._context(request, context, task)
             contexts[told] = context
         if message.get("referenceTaskIds"):
@@ -256,12 +256,12 @@ class Calls:
 
     def _configured(self, request: Request, configuration: Any) -> Any:
         if not isinstance(configuration, dict):
-            raise _bad("configuration must be an object")
+            raise bad_params("configuration must be an object")
         config = configuration.get(CONFIG)
         if config is None:
             return configuration
         if not isinstance(config, dict):
-            raise _bad(f"{CONFIG} must be an object")
+            raise bad_params(f"{CONFIG} must be an object")
         config = _without_tenant(config)
         check_config_id(config)
         config.pop("taskId", None)  # of a task that there is not yet
@@ -308,7 +308,7 @@ def _dearest(seen: tuple[Definition, ...]) -> Definition | None:
 
 def _not_ours(metadata: Any) -> dict[str, Any]:
     if not isinstance(metadata, dict):
-        raise _bad("metadata must be an object")
+        raise bad_params("metadata must be an object")
     return {k: v for k, v in metadata.items() if not k.startswith(OWN_META_PREFIX)}
 
 
@@ -322,7 +322,7 @@ def _extensions(head: Head) -> Mapping[str, bytes]:
     if not said:
         return {}
     if len(said) > _MAX_EXTENSIONS_BYTES or not said.isascii():
-        raise _bad(f"{EXTENSIONS} is too long, or not ASCII")
+        raise bad_params(f"{EXTENSIONS} is too long, or not ASCII")
     return {EXTENSIONS: _json(said.decode())}
 
 
@@ -339,7 +339,3 @@ def raw(params: Mapping[str, Any]) -> dict[str, bytes]:
 
 def _json(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
-
-
-def _bad(problem: str) -> Refused:
-    return Refused(BAD_PARAMS, detail={"problem": problem})

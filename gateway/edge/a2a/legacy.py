@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from gateway.domain.a2a_legacy import LEGACY, BadTask, from_legacy, to_legacy
-from gateway.domain.refusal import BAD_PARAMS, Refused
+from gateway.domain.refusal import bad_params
 from gateway.edge.a2a.calls import Request
 from gateway.edge.a2a.exchange import Exchange
 from gateway.edge.a2a.journey import Journey
@@ -32,9 +32,9 @@ class Legacy:
             try:
                 meant = from_legacy(older.method, older.params)
             except BadTask as err:
-                raise Refused(BAD_PARAMS, detail={"problem": str(err)}) from None
+                raise bad_params(str(err)) from None
             if meant.agent not in ("", older.peer):
-                raise Refused(BAD_PARAMS, detail={"problem": "agent_id is not whom it is sent to"})
+                raise bad_params("agent_id is not whom it is sent to")
             asked = older._replace(method=meant.method, params=meant.params)
             row = find_method(meant.method)
             return Request(asked, row, visit.head, visit.principal, call_id)

@@ -16,7 +16,7 @@ import msgspec
 from gateway.domain.a2a import INTERRUPTED, TERMINAL
 from gateway.domain.model import Call, Reply, Status
 from gateway.domain.peer_task import Owner, is_id
-from gateway.domain.refusal import BAD_CURSOR, BAD_PARAMS, UPSTREAM_BROKEN, Refused
+from gateway.domain.refusal import BAD_CURSOR, UPSTREAM_BROKEN, Refused, bad_params
 from gateway.edge.a2a.calls import ANY_SKILL, Calls, Request, raw
 from gateway.edge.a2a.tasks import Tasks, Telling, decoded, told_tasks
 
@@ -75,7 +75,7 @@ class Listing:
         ids, peer = self._tasks.ids, request.peer
         if params.get("contextId"):
             if not is_id(params["contextId"]):
-                raise Refused(BAD_PARAMS, detail={"problem": "contextId is no name of a context"})
+                raise bad_params("contextId is no name of a context")
             params["contextId"] = ids.upstream_context(owner, peer, params["contextId"])
         else:
             params.pop("contextId", None)

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from gateway.domain.a2a import METHODS, is_segment
-from gateway.domain.refusal import BAD_PARAMS, Refused
+from gateway.domain.refusal import bad_params
 from gateway.edge.a2a.asked import Asked, in_one_spelling
 from gateway.edge.a2a.ids import MAX_SEALED_CHARS
 
@@ -46,10 +46,10 @@ def _check_members(asked: Asked) -> None:
     for name, value in asked.params.items():
         kind = _KINDS.get(name)
         if kind is not None and not kind[0](value):
-            raise _bad(f"{name} must be {kind[1]}")
+            raise bad_params(f"{name} must be {kind[1]}")
     token = asked.params.get("pageToken", "")
     if CONFIGS in asked.method and len(token) > MAX_TOKEN_CHARS:
-        raise _bad(f"pageToken must have at most {MAX_TOKEN_CHARS} characters")
+        raise bad_params(f"pageToken must have at most {MAX_TOKEN_CHARS} characters")
     if CONFIGS in asked.method:
         check_config_id(asked.params)
 
@@ -57,7 +57,7 @@ def _check_members(asked: Asked) -> None:
 def check_config_id(config: Mapping[str, Any]) -> None:
     """It becomes part of a path. Raises: Refused: BAD_PARAMS."""
     if config.get("id", "") != "" and not is_segment(config["id"]):
-        raise _bad(
+        raise bad_params(
             "id must be 1 to 256 characters, without / \\ % ? # and spaces, and no dots alone"
         )
 
@@ -93,7 +93,3 @@ _KINDS: Mapping[str, tuple[Callable[[Any], bool], str]] = MappingProxyType(
         "pageToken": (_is_token, "a token as a list gave it"),
     }
 )
-
-
-def _bad(problem: str) -> Refused:
-    return Refused(BAD_PARAMS, detail={"problem": problem})

@@ -18,7 +18,7 @@ import msgspec
 
 from gateway.domain.model import Principal
 from gateway.domain.peer_task import Owner
-from gateway.domain.refusal import BAD_PARAMS, Refused
+from gateway.domain.refusal import bad_params
 from gateway.edge.a2a.asked import PREFIX, PUSH, Asked, members_of
 from gateway.edge.a2a.ids import MAX_SEALED_CHARS
 from gateway.edge.a2a.tasks import Tasks
@@ -75,16 +75,16 @@ class Pushes:
         scheme, credentials = auth.get("scheme", ""), auth.get("credentials", "")
         for name, value in (("url", url), ("token", token), ("credentials", credentials)):
             if not isinstance(value, str) or not _PLAIN.fullmatch(value):
-                raise _bad(f"{name} must be at most 2048 characters of plain ASCII")
+                raise bad_params(f"{name} must be at most 2048 characters of plain ASCII")
         if scheme and not (isinstance(scheme, str) and _SCHEME.fullmatch(scheme)):
-            raise _bad("authentication.scheme is no name of a scheme")
+            raise bad_params("authentication.scheme is no name of a scheme")
         objection = self._reach.objection(peer, str(url))
         if objection:
-            raise _bad(f"nobody is told at this url: {objection}")
+            raise bad_params(f"nobody is told at this url: {objection}")
         target = Target(who, str(url), token, scheme, credentials)
         word = self._tasks.ids.push(peer, msgspec.json.encode(target))
         if len(word) > MAX_SEALED_CHARS // 2:
-            raise _bad("url, token and credentials are too long together")
+            raise bad_params("url, token and credentials are too long together")
         kept = {name: config[name] for name in ("id", "taskId") if name in config}
         return {**kept, "url": self._url(peer) + word}
 
@@ -151,7 +151,3 @@ def _check(asked: Asked, config: Any) -> None:
         raise BadAnswer
     if asked.method != _LIST and named and config.get("id", named) != named:
         raise BadAnswer
-
-
-def _bad(problem: str) -> Refused:
-    return Refused(BAD_PARAMS, detail={"problem": problem})

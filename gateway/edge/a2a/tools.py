@@ -10,7 +10,7 @@ from gateway.domain.message_rules import MessageRules, message_of_tool, problem_
 from gateway.domain.model import Call, Reply, Status
 from gateway.domain.peer_task import Owner, is_id
 from gateway.domain.peer_tool import renamed
-from gateway.domain.refusal import BAD_PARAMS, MESSAGE_REFUSED, OUTCOME_UNWRITTEN, Refused
+from gateway.domain.refusal import MESSAGE_REFUSED, OUTCOME_UNWRITTEN, Refused, bad_params
 from gateway.edge.a2a.errors import NoTask
 from gateway.edge.a2a.tasks import Tasks, Telling, decoded
 from gateway.store.ledger import LogUnavailable
@@ -33,8 +33,7 @@ async def inward(tasks: Tasks, call: Call, rules: MessageRules | None) -> tuple[
         arguments["taskId"] = task.upstream_id
     if context:
         if not is_id(context):
-            problem = "contextId must be 1 to 256 visible characters of ASCII"
-            raise Refused(BAD_PARAMS, detail={"problem": problem})
+            raise bad_params("contextId must be 1 to 256 visible characters of ASCII")
         owner = Owner.of(call.principal)
         inner = tasks.ids.upstream_context(owner, call.server, context)
         if task is not None and task.context == context:

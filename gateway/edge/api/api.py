@@ -26,13 +26,14 @@ from gateway.domain.refusal import (
     UNKNOWN_OBJECT,
     UNSUPPORTED_MEDIA,
     Refused,
+    bad_params,
 )
 from gateway.edge.api.cursor import Cursors
 from gateway.edge.api.desk import EVERY_TENANT, Desk, Errand, Guard, Stale, Withdrawn
 from gateway.edge.api.document import document
 from gateway.edge.api.etag import encoded, etag_of, is_seen, tags
 from gateway.edge.api.places import Places
-from gateway.edge.api.problem import PROBLEM_TYPE, Declined, bad, fault_problem, problem_answer
+from gateway.edge.api.problem import PROBLEM_TYPE, Declined, fault_problem, problem_answer
 from gateway.edge.api.request import MAX_BODY_BYTES, has_body, read_object, read_query, refuse_body
 from gateway.edge.api.routes import PREFIX, Queue, Route, route_of, routes_at
 from gateway.edge.arrival import read_body
@@ -207,7 +208,7 @@ class Api:
             raise Refused(ETAG_MISSING)  # "any state" is what this is to prevent
         etags = tags(line)
         if etags is None:
-            raise bad("If-Match is not a list of ETags")
+            raise bad_params("If-Match is not a list of ETags")
         look = Errand(visit.principal, let.tenant, route_of(let.route.guard).operation, let.parts)
         return Guard(look, etags)
 

@@ -77,11 +77,6 @@ class Declined(Refused):
         self.words = said
 
 
-def bad(problem: str) -> Refused:
-    """A request that makes no sense; *problem* is for the log, too."""
-    return Refused(no.BAD_PARAMS, detail={"problem": problem})
-
-
 def problem_answer(refused: Refused) -> Answer:
     """The answer to a request that is refused, for whatever reason."""
     row = refused.refusal

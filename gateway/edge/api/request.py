@@ -10,8 +10,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from gateway.domain.arguments import Validator, compile_schema
-from gateway.domain.refusal import MALFORMED, Refused
-from gateway.edge.api.problem import bad
+from gateway.domain.refusal import MALFORMED, Refused, bad_params
 from gateway.edge.api.routes import BY_OPERATION, MAX_WORDS, Param, Route
 from gateway.edge.api.shapes import Shape
 from gateway.edge.head import Head
@@ -39,18 +38,18 @@ def read_query(route: Route, raw: bytes) -> dict[str, Any]:
     for name, text in _pairs(raw):
         param = known.get(name)
         if param is None:
-            raise bad(_unknown(name, known))
+            raise bad_params(_unknown(name, known))
         if param.words:
             given.setdefault(name, []).append(text)
         elif name in given:
-            raise bad(f"{name} is given twice")
+            raise bad_params(f"{name} is given twice")
         else:
             given[name] = _typed(param, text)
     if any(len(words) > MAX_WORDS for words in given.values() if isinstance(words, list)):
-        raise bad(f"more than {MAX_WORDS} of one parameter")
+        raise bad_params(f"more than {MAX_WORDS} of one parameter")
     wrong = _query_check(route.operation)(given)
     if wrong is not None:
-        raise bad(wrong)
+        raise bad_params(wrong)
     return given
 
 
@@ -58,14 +57,14 @@ def read_object(route: Route, body: bytes) -> dict[str, Any]:
     """The members of the body; an empty one has none. Raises: Refused: UNPARSABLE, BAD_PARAMS..."""
     members = scan_whole(body or b"{}")
     if not isinstance(members, dict):
-        raise bad("the body is not an object")
+        raise bad_params("the body is not an object")
     shape: Shape = route.body or {}
     strange = sorted(set(members) - set(shape["properties"]))
     if strange:
-        raise bad(_unknown(strange[0], shape["properties"]))
+        raise bad_params(_unknown(strange[0], shape["properties"]))
     wrong = _body_check(route.operation)(members)
     if wrong is not None:
-        raise bad(wrong)
+        raise bad_params(wrong)
     return members
 
 
@@ -80,7 +79,7 @@ def _pairs(raw: bytes) -> list[tuple[str, str]]:
             max_num_fields=MAX_PARAMETERS,
         )
     except ValueError:
-        raise bad("the query is not a list of name=value in UTF-8") from None
+        raise bad_params("the query is not a list of name=value in UTF-8") from None
 
 
 def _typed(param: Param, text: str) -> str | int:

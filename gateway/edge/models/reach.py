@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.domain.refusal import BAD_PARAMS, Refused
+from gateway.domain.refusal import bad_params
 
 CHAT, RESPONSES, EMBEDDINGS = "chat/completions", "responses", "embeddings"
 GIVEN: Mapping[str, str] = {CHAT: "messages", RESPONSES: "input", EMBEDDINGS: "input"}
@@ -70,25 +70,21 @@ def check_reach(api: str, arguments: Mapping[str, Any]) -> None:
     """
     _check_members(api, arguments)
     if arguments.get("service_tier") not in _TIERS:
-        raise bad("service_tier cannot be used here: the price is that of the default tier")
+        raise bad_params("service_tier cannot be used here: the price is that of the default tier")
     if arguments.get("modalities") not in (None, ["text"]):
-        raise bad("modalities can only be text here")
+        raise bad_params("modalities can only be text here")
     _check_tools(arguments)
     given = arguments[GIVEN[api]]
     if not all(map(_is_plain, _objects(given))):
-        raise bad(f"the members of {GIVEN[api]} must have names in small letters")
+        raise bad_params(f"the members of {GIVEN[api]} must have names in small letters")
     if _refers(given):
-        raise bad("a file or an item that the provider keeps cannot be named: send it whole")
+        raise bad_params("a file or an item that the provider keeps cannot be named: send it whole")
     if api == CHAT:
         _check_messages(given)
     elif api == RESPONSES:
         _check_items(given)
         if not isinstance(arguments.get("instructions"), str | None):
-            raise bad("instructions must be a string")
-
-
-def bad(problem: str) -> Refused:
-    return Refused(BAD_PARAMS, detail={"problem": problem})
+            raise bad_params("instructions must be a string")
 
 
 def _check_members(api: str, arguments: Mapping[str, Any]) -> None:
@@ -98,63 +94,63 @@ def _check_members(api: str, arguments: Mapping[str, Any]) -> None:
         why = _NOT_HERE.get(key)
         if why is None:
             name = key if _NAME.fullmatch(key) else "a member with such a name"
-            raise bad(f"{name} is not a parameter of {api} that can be used here")
+            raise bad_params(f"{name} is not a parameter of {api} that can be used here")
         if value not in _OFF:  # an empty object is a yes
-            raise bad(f"{key} cannot be used here: {why}")
+            raise bad_params(f"{key} cannot be used here: {why}")
 
 
 def _check_tools(arguments: Mapping[str, Any]) -> None:
     if not _are_callers(arguments.get("tools")):
-        raise bad("tools can only be the caller's own, of type function or custom")
+        raise bad_params("tools can only be the caller's own, of type function or custom")
     functions = arguments.get("functions")
     if functions is not None and not (
         isinstance(functions, list) and all(_is_function(one) for one in functions)
     ):
-        raise bad("functions can only be the caller's own")
+        raise bad_params("functions can only be the caller's own")
     choice = arguments.get("tool_choice")
     if isinstance(choice, dict):
         is_own = choice.get("type") in _CHOSEN and not _offers(choice)
     else:
         is_own = choice in _CHOICES
     if not is_own:
-        raise bad("tool_choice can only be of the caller's own tools")
+        raise bad_params("tool_choice can only be of the caller's own tools")
 
 
 def _check_messages(messages: Any) -> None:
     if not isinstance(messages, list):
-        raise bad("messages must be a list")
+        raise bad_params("messages must be a list")
     for one in messages:
         if not isinstance(one, dict) or one.get("role") not in _ROLES:
-            raise bad(
+            raise bad_params(
                 f"each of messages must be an object whose role is one of {', '.join(_ROLES)}"
             )
         if one.get("audio") is not None:
-            raise bad("audio of a message names what the provider keeps: send its text")
+            raise bad_params("audio of a message names what the provider keeps: send its text")
         if _offers(one):
-            raise bad("tools in messages can only be the caller's own")
+            raise bad_params("tools in messages can only be the caller's own")
 
 
 def _check_items(items: Any) -> None:
     if isinstance(items, str):
         return
     if not isinstance(items, list):
-        raise bad("input must be a string or a list")
+        raise bad_params("input must be a string or a list")
     for one in items:
         kind = one.get("type", "message") if isinstance(one, dict) else None
         if not isinstance(kind, str) or kind not in _ITEMS:
-            raise bad(f"each item of input must be of one of the types {', '.join(_ITEMS)}")
+            raise bad_params(f"each item of input must be of one of the types {', '.join(_ITEMS)}")
         _check_whole(kind, one)
         if _offers(one):
-            raise bad("tools in input can only be the caller's own")
+            raise bad_params("tools in input can only be the caller's own")
 
 
 def _check_whole(kind: str, item: Mapping[str, Any]) -> None:
     if kind == "message" and item.get("role") not in _ROLES:
-        raise bad(f"a message of input must have a role, one of {', '.join(_ROLES)}")
+        raise bad_params(f"a message of input must have a role, one of {', '.join(_ROLES)}")
     if item.get(_ITEMS[kind]) is None:
-        raise bad(f"an item of type {kind} must have its {_ITEMS[kind]}: none is kept")
+        raise bad_params(f"an item of type {kind} must have its {_ITEMS[kind]}: none is kept")
     if kind == "reasoning" and item.get("id") and not item.get("encrypted_content"):
-        raise bad("an item of type reasoning must have its encrypted_content: none is kept")
+        raise bad_params("an item of type reasoning must have its encrypted_content: none is kept")
 
 
 def _offers(value: Any) -> bool:

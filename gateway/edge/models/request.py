@@ -16,8 +16,8 @@ import msgspec
 
 from gateway.domain.model import Definition
 from gateway.domain.model_meter import MOST_TOKENS, terms_of
-from gateway.domain.refusal import UNPARSABLE, Refused
-from gateway.edge.models.reach import CHAT, EMBEDDINGS, GIVEN, RESPONSES, bad, check_reach
+from gateway.domain.refusal import UNPARSABLE, Refused, bad_params
+from gateway.edge.models.reach import CHAT, EMBEDDINGS, GIVEN, RESPONSES, check_reach
 from gateway.edge.strict import UNREADABLE, scan, unreadable
 
 CLASS = "class:"
@@ -54,7 +54,7 @@ class Wish:
         most = terms_of(definition).context_tokens
         for key in self._bounds:
             if self.arguments[key] > most:
-                raise bad(f"{key} is more than the model's context of {most}")
+                raise bad_params(f"{key} is more than the model's context of {most}")
 
     def as_sent(self, definition: Definition) -> tuple[bytes, Mapping[str, Any]]:
         """The body for *definition*'s provider, raw and decoded."""
@@ -74,9 +74,9 @@ def read_wish(api: str, body: bytes) -> Wish:
     members, arguments = _parsed(body)
     model = arguments.get("model")
     if not isinstance(model, str) or not 0 < len(model) <= MAX_MODEL_CHARS:
-        raise bad(f"model must be a string of 1 to {MAX_MODEL_CHARS} characters")
+        raise bad_params(f"model must be a string of 1 to {MAX_MODEL_CHARS} characters")
     if arguments.get(GIVEN[api]) is None:
-        raise bad(f"{GIVEN[api]} is missing")
+        raise bad_params(f"{GIVEN[api]} is missing")
     _check_amounts(api, arguments)
     _check_stream(api, arguments)
     check_reach(api, arguments)
@@ -88,7 +88,7 @@ def _parsed(body: bytes) -> tuple[Mapping[str, msgspec.Raw], dict[str, Any]]:
         members = _MEMBERS.decode(body)
         arguments = scan(body)
     except msgspec.ValidationError:
-        raise bad("the body must be one JSON object") from None
+        raise bad_params("the body must be one JSON object") from None
     except UNREADABLE as err:
         raise unreadable(err) from None
     if members.keys() != arguments.keys():
@@ -104,28 +104,28 @@ def _check_amounts(api: str, arguments: Mapping[str, Any]) -> None:
     bounds = [key for key in MOST_TOKENS if arguments.get(key) is not None]
     for key in bounds:
         if key not in _BOUNDS[api]:
-            raise bad(f"{key} is not a parameter of {api}")
+            raise bad_params(f"{key} is not a parameter of {api}")
         if type(arguments[key]) is not int or arguments[key] < 1:
-            raise bad(f"{key} must be a whole number above 0")
+            raise bad_params(f"{key} must be a whole number above 0")
     if len(bounds) > 1:
-        raise bad(f"{bounds[0]} and {bounds[1]} are two words for one bound: say one")
+        raise bad_params(f"{bounds[0]} and {bounds[1]} are two words for one bound: say one")
     many = arguments.get("n")
     if many is not None and (type(many) is not int or not 1 <= many <= MAX_ANSWERS):
-        raise bad(f"n must be a whole number from 1 to {MAX_ANSWERS}")
+        raise bad_params(f"n must be a whole number from 1 to {MAX_ANSWERS}")
 
 
 def _check_stream(api: str, arguments: Mapping[str, Any]) -> None:
     stream = arguments.get("stream")
     if stream is not None and type(stream) is not bool:
-        raise bad("stream must be true or false")
+        raise bad_params("stream must be true or false")
     if stream and api == EMBEDDINGS:
-        raise bad("embeddings are not streamed")
+        raise bad_params("embeddings are not streamed")
     options = arguments.get("stream_options")
     if options is None:
         return
     if not isinstance(options, dict) or not stream:
-        raise bad("stream_options must be an object, and only where stream is true")
+        raise bad_params("stream_options must be an object, and only where stream is true")
     if not options.keys() <= _STREAM_OPTIONS:
-        raise bad("stream_options can only be include_usage and include_obfuscation here")
+        raise bad_params("stream_options can only be include_usage and include_obfuscation here")
     if type(options.get("include_usage", False)) is not bool:
-        raise bad("stream_options.include_usage must be true or false")
+        raise bad_params("stream_options.include_usage must be true or false")
