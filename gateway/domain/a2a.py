@@ -8,6 +8,7 @@ A request is the same whichever way it travels; only its envelope differs:
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -246,6 +247,16 @@ def _is_plain(value: Any) -> bool:
 
 def _in_query(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+# -- values ---------------------------------------------------------------------------------------
+def members_of(value: Any) -> Mapping[str, Any]:
+    """*value* where it is an object; else nothing."""
+    return value if isinstance(value, dict) else {}
+
+
+def encoded(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 # -- what an answer says --------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
-from gateway.domain.a2a import DATA_CLASS, SKILL
+from gateway.domain.a2a import DATA_CLASS, SKILL, members_of
 from gateway.domain.arguments import Validator
 from gateway.domain.model import Call
 
@@ -46,8 +46,8 @@ class Sent:
 
 def message_in(call: Call, params: Mapping[str, Any], n_bytes: int) -> Sent:
     """The message in the decoded *params* of SendMessage, whose raw text has *n_bytes*."""
-    message = _object(params.get("message"))
-    metadata = _object(message.get("metadata"))
+    message = members_of(params.get("message"))
+    metadata = members_of(message.get("metadata"))
     skill, parts = metadata.get(SKILL), message.get("parts")
     parts = [one for one in parts if isinstance(one, dict)] if isinstance(parts, list) else []
     return Sent(
@@ -94,10 +94,6 @@ def _unfit(rules: MessageRules, sent: Sent) -> str | None:
         if problem:
             return f"data part {place} does not fit the declared schema: {problem}"
     return None
-
-
-def _object(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def _said(raw: bytes) -> Any:

@@ -18,6 +18,8 @@ from gateway.domain.a2a import (
     SKILL,
     TERMINAL,
     Rename,
+    encoded,
+    members_of,
 )
 from gateway.domain.model import Call
 
@@ -55,9 +57,9 @@ def progress_text(event: Mapping[str, Any]) -> str:
     update = event.get("statusUpdate") or event.get("task")
     if not isinstance(update, dict):
         return ""
-    status = _object(update.get("status"))
+    status = members_of(update.get("status"))
     state = _state(status)
-    said = " ".join(_texts(_object(status.get("message")).get("parts")))[:_MAX_SAID_CHARS]
+    said = " ".join(_texts(members_of(status.get("message")).get("parts")))[:_MAX_SAID_CHARS]
     return f"{_plain(state)}: {said}" if said else _plain(state)
 
 
@@ -110,13 +112,13 @@ def tool_result(answer: Mapping[str, Any]) -> dict[str, Any]:
     """The answer to SendMessage as the result of a tool."""
     if isinstance(answer.get("message"), dict):
         return _of_message(answer["message"])
-    return _of_task(_object(answer.get("task")))
+    return _of_task(members_of(answer.get("task")))
 
 
 def renamed(result: bytes, task: Rename, context: Rename) -> bytes:
     """A result of `tool_result` with its ids renamed, in what is read by programs and by models."""
     members: dict[str, Any] = json.loads(result)
-    told = _object(members.get("structuredContent"))
+    told = members_of(members.get("structuredContent"))
     was = told.get("taskId", "")
     changed = dict(told)
     for name, rename in (("taskId", task), ("contextId", context)):
@@ -127,7 +129,7 @@ def renamed(result: bytes, task: Rename, context: Rename) -> bytes:
     content = members.get("content", [])
     if last and content and content[-1].get("text") == last:
         content[-1] = {"type": "text", "text": _onward(state, changed.get("taskId", ""))}
-    return json.dumps(members, ensure_ascii=False, separators=(",", ":")).encode()
+    return encoded(members)
 
 
 # -- inside ---------------------------------------------------------------------------------------
@@ -140,7 +142,7 @@ def _of_message(message: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _of_task(task: Mapping[str, Any]) -> dict[str, Any]:
-    status = _object(task.get("status"))
+    status = members_of(task.get("status"))
     state = _state(status)
     said = [one for one in (status.get("message"),) if isinstance(one, dict)]
     artifacts = [one for one in _list(task.get("artifacts")) if isinstance(one, dict)]
@@ -219,10 +221,6 @@ def _plain(state: str) -> str:
 def _state(status: Mapping[str, Any]) -> str:
     state = status.get("state")
     return state if isinstance(state, str) else ""
-
-
-def _object(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def _list(value: Any) -> list[Any]:

@@ -165,8 +165,3 @@ def object_in(body: bytes) -> dict[str, Any]:
     if not isinstance(members, dict):
         raise Refused(MALFORMED, detail={"problem": "the body is not an object"})
     return members
-
-
-def members_of(value: Any) -> Mapping[str, Any]:
-    """*value* where it is an object; else nothing."""
-    return value if isinstance(value, dict) else {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -10,12 +9,12 @@ from typing import Any
 
 import msgspec
 
-from gateway.domain.a2a import CALL, CONFIG, RUN, SKILL
+from gateway.domain.a2a import CALL, CONFIG, RUN, SKILL, encoded, members_of
 from gateway.domain.message_rules import message_in, problem_of
 from gateway.domain.model import Call, Definition, Kind, Principal, Reply, Verdict
 from gateway.domain.peer_task import Owner, PeerTask, is_id
 from gateway.domain.refusal import MESSAGE_REFUSED, UPSTREAM_BROKEN, Refused, bad_params
-from gateway.edge.a2a.asked import Asked, members_of
+from gateway.edge.a2a.asked import Asked
 from gateway.edge.a2a.errors import NoTask
 from gateway.edge.a2a.members import check_config_id
 from gateway.edge.a2a.methods import Method, Naming
@@ -297,7 +296,7 @@ class Calls:
 
     def ties(self, request: Request, metadata: Mapping[str, Any]) -> Ties:
         """What the request says that it belongs to. Raises: Refused: BAD_PARAMS."""
-        said = {name: _json(metadata[name]) for name in (RUN, CALL) if name in metadata}
+        said = {name: encoded(metadata[name]) for name in (RUN, CALL) if name in metadata}
         return ties_of(request.head, said, request.principal)
 
 
@@ -323,7 +322,7 @@ def _extensions(head: Head) -> Mapping[str, bytes]:
         return {}
     if len(said) > _MAX_EXTENSIONS_BYTES or not said.isascii():
         raise bad_params(f"{EXTENSIONS} is too long, or not ASCII")
-    return {EXTENSIONS: _json(said.decode())}
+    return {EXTENSIONS: encoded(said.decode())}
 
 
 def _trace(request: Request) -> str:
@@ -334,8 +333,4 @@ def _trace(request: Request) -> str:
 
 
 def raw(params: Mapping[str, Any]) -> dict[str, bytes]:
-    return {name: _json(value) for name, value in params.items()}
-
-
-def _json(value: Any) -> bytes:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+    return {name: encoded(value) for name, value in params.items()}

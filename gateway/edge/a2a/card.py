@@ -7,12 +7,11 @@ card in its canonical form (RFC 8785), by the key that /.well-known/jwks.json ha
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.domain.a2a import HTTP_JSON, JSONRPC, VERSION
+from gateway.domain.a2a import HTTP_JSON, JSONRPC, VERSION, encoded
 from gateway.domain.card import card_members, signing_payload, skill_of
 from gateway.domain.model import Definition
 from gateway.edge.a2a.asked import PREFIX
@@ -30,16 +29,13 @@ class Press:
     sign: Callable[[str, bytes], tuple[str, str]]
     issuers: tuple[str, ...] = ()  # whose tokens are taken, beside keys
 
-    def card(self, peer: str, pinned: Definition, skills: Sequence[Definition]) -> dict[str, Any]:
+    def body(self, peer: str, pinned: Definition, skills: Sequence[Definition]) -> bytes:
         """The card of *peer* for whoever may use *skills*, signed."""
         members = _shown(card_members(pinned.body), peer, self)
         members["skills"] = [_skill(one) for one in skills]
         protected, signature = self.sign(self.base + JWKS, signing_payload(members))
-        return {**members, "signatures": [{"protected": protected, "signature": signature}]}
-
-    def body(self, peer: str, pinned: Definition, skills: Sequence[Definition]) -> bytes:
-        card = self.card(peer, pinned, skills)
-        return json.dumps(card, separators=(",", ":"), ensure_ascii=False).encode()
+        signatures = [{"protected": protected, "signature": signature}]
+        return encoded({**members, "signatures": signatures})
 
 
 def has_extended(pinned: Definition) -> bool:

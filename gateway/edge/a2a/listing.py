@@ -7,13 +7,13 @@ next is where the peer says it is.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 
-from gateway.domain.a2a import INTERRUPTED, TERMINAL
+from gateway.domain.a2a import INTERRUPTED, TERMINAL, members_of
 from gateway.domain.model import Call, Reply, Status
 from gateway.domain.peer_task import Owner, is_id
 from gateway.domain.refusal import BAD_CURSOR, UPSTREAM_BROKEN, Refused, bad_params
@@ -125,8 +125,7 @@ class Listing:
 
 def _page(reply: Reply) -> _Page:
     """Raises: Refused: UPSTREAM_BROKEN."""
-    answer: Any = decoded(reply.outcome.result, reply.call.id)
-    members: Mapping[str, Any] = answer if isinstance(answer, dict) else {}
+    members = members_of(decoded(reply.outcome.result, reply.call.id))
     tasks, size = members.get("tasks", []), members.get("pageSize", 0)
     token = members.get("nextPageToken", "")
     if not (isinstance(tasks, list) and isinstance(size, int) and isinstance(token, str)):

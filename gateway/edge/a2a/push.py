@@ -16,10 +16,11 @@ from typing import Any
 
 import msgspec
 
+from gateway.domain.a2a import members_of
 from gateway.domain.model import Principal
 from gateway.domain.peer_task import Owner
 from gateway.domain.refusal import bad_params
-from gateway.edge.a2a.asked import PREFIX, PUSH, Asked, members_of
+from gateway.edge.a2a.asked import PREFIX, PUSH, Asked
 from gateway.edge.a2a.ids import MAX_SEALED_CHARS
 from gateway.edge.a2a.tasks import Tasks
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import Any
 
+from gateway.domain.a2a import encoded
 from gateway.domain.message_rules import MessageRules, message_of_tool, problem_of
 from gateway.domain.model import Call, Reply, Status
 from gateway.domain.peer_task import Owner, is_id
@@ -42,7 +42,7 @@ async def inward(tasks: Tasks, call: Call, rules: MessageRules | None) -> tuple[
         contexts[inner] = context
     if arguments == call.arguments:
         return call, tasks.telling(call)
-    raw = json.dumps(arguments, separators=(",", ":"), ensure_ascii=False).encode()
+    raw = encoded(arguments)
     call = replace(call, arguments=arguments, params={**call.params, "arguments": raw})
     return call, tasks.telling(call, task, contexts)
 
