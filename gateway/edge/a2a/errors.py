@@ -8,6 +8,7 @@ ErrorInfo    {"@type":"type.googleapis.com/google.rpc.ErrorInfo","domain":...,"r
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import msgspec
 
 from gateway.domain import refusal as no
-from gateway.domain.a2a import BY_CODE, INTERNAL, Error
+from gateway.domain.a2a import BY_CODE, INTERNAL, Error, members_of
 from gateway.domain.refusal import Refused
 from gateway.edge.reply import Answer
 
@@ -119,37 +120,27 @@ def said_of(refused: Refused) -> Said:
         status = _STATUS.get(
             http_status, "INTERNAL" if http_status >= 500 else "FAILED_PRECONDITION"
         )
-    info = {"@type": INFO_TYPE, "reason": reason, "domain": domain, "metadata": metadata}
-    return Said(code, http_status, status, message, [info])
+    return Said(code, http_status, status, message, [_detail(reason, domain, metadata)])
 
 
 def said_by_peer(error: bytes) -> Said:
     """The error of a peer; nothing of it is said in the gateway's name."""
-    try:
-        raw = msgspec.json.decode(error)
-    except msgspec.DecodeError:
-        raw = {}
-    code = raw.get("code") if isinstance(raw, dict) else None
+    said: Mapping[str, Any] = {}
+    with suppress(msgspec.DecodeError):
+        said = members_of(msgspec.json.decode(error))
+    code, message, data = said.get("code"), said.get("message"), said.get("data")
     code = code if isinstance(code, int) else INTERNAL.code
     known = _known(code)
-    data = raw.get("data") if isinstance(raw, dict) else None
     details = [one for one in data if not _is_ours(one)] if isinstance(data, list) else []
-    message = raw.get("message") if isinstance(raw, dict) else None
-    return Said(
-        code, known.http_status, known.status, message if isinstance(message, str) else "", details
-    )
+    words = message if isinstance(message, str) else ""
+    return Said(code, known.http_status, known.status, words, details)
 
 
 def fault_said(call_id: str) -> Said:
     """The gateway itself broke: nothing of what broke, and where to look."""
     message = "The gateway failed; whether the call took effect is unknown."
-    info = {
-        "@type": INFO_TYPE,
-        "reason": INTERNAL.reason,
-        "domain": PROTOCOL,
-        "metadata": {"callId": call_id},
-    }
-    return Said(INTERNAL.code, INTERNAL.http_status, INTERNAL.status, message, [info])
+    detail = _detail(INTERNAL.reason, PROTOCOL, {"callId": call_id})
+    return Said(INTERNAL.code, INTERNAL.http_status, INTERNAL.status, message, [detail])
 
 
 def rpc_frame(message_id: bytes, said: Said) -> bytes:
@@ -165,12 +156,16 @@ def rpc_answer(message_id: bytes, said: Said) -> Answer:
     return Answer(HTTPStatus.OK, rpc_frame(message_id, said), is_refusal=True)
 
 
+def _detail(reason: str, domain: str, metadata: Mapping[str, str]) -> dict[str, Any]:
+    return {"@type": INFO_TYPE, "reason": reason, "domain": domain, "metadata": metadata}
+
+
 def _known(code: int) -> Error:
     return _PARSE if code == _PARSE.code else BY_CODE.get(code, INTERNAL)
 
 
 def _is_ours(detail: Any) -> bool:
-    return isinstance(detail, dict) and detail.get("domain") == OURS
+    return members_of(detail).get("domain") == OURS
 
 
 _OWN: Mapping[type[Refused], int] = MappingProxyType({NoTask: NO_TASK, NoCard: NO_CARD})
