@@ -83,7 +83,11 @@ def call_named(name: str) -> str:
 def trace_named(said: str, head: Head) -> str:
     """The traceparent in the message, else that of the header; what is none says nothing."""
     trace = said or head.values.get(TRACE_HEADER, b"").decode("latin-1")
-    return trace if _TRACEPARENT.fullmatch(trace) else ""
+    return trace if is_trace(trace) else ""
+
+
+def is_trace(said: object) -> bool:
+    return isinstance(said, str) and _TRACEPARENT.fullmatch(said) is not None
 
 
 def traced(head: Head) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,13 +22,12 @@ from gateway.edge.a2a.tasks import Tasks, Telling, decoded
 from gateway.edge.head import Head
 from gateway.edge.house import House
 from gateway.edge.reply import OWN_META_PREFIX
-from gateway.edge.ties import MAX_KEY_CHARS, Ties, ties_of
+from gateway.edge.ties import MAX_KEY_CHARS, TRACE_HEADER, Ties, is_trace, ties_of
 
 ANY_SKILL = "*"
 BESIDE = "params.metadata"  # under which arguments hold what is said beside the message
 EXTENSIONS = "A2A-Extensions"
 _MAX_EXTENSIONS_BYTES = 4096
-_TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,9 +325,9 @@ def _extensions(head: Head) -> Mapping[str, bytes]:
 
 def _trace(request: Request) -> str:
     message = members_of(request.asked.params.get("message"))
-    said: Any = request.head.get(b"traceparent").decode("latin-1")
+    said: Any = request.head.get(TRACE_HEADER).decode("latin-1")
     said = said or members_of(message.get("metadata")).get("traceparent")
-    return said if isinstance(said, str) and _TRACEPARENT.fullmatch(said) else ""
+    return said if is_trace(said) else ""
 
 
 def raw(params: Mapping[str, Any]) -> dict[str, bytes]:

@@ -26,10 +26,10 @@ from gateway.edge.faults import log_fault
 from gateway.edge.house import House
 from gateway.edge.ids import new_call_id
 from gateway.edge.line import Leave
-from gateway.edge.ties import NO_TIES
+from gateway.edge.ties import NO_TIES, RUN_HEADER
 from gateway.store.ledger import LogUnavailable
 
-RUN_HEADER, CALL_HEADER = b"customhouse-run", b"customhouse-call"
+CALL_HEADER = b"customhouse-call"
 _CONFIGS = "PushNotificationConfig"
 
 

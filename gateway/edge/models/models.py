@@ -56,7 +56,7 @@ from gateway.edge.models.request import CLASS, Wish, read_wish
 from gateway.edge.models.telling import Telling
 from gateway.edge.outlet import Visit
 from gateway.edge.reply import Answer
-from gateway.edge.ties import Ties, ties_of, traced
+from gateway.edge.ties import RUN_HEADER, Ties, ties_of, traced
 
 _PREFIX = "/v1"
 _LIST = f"{_PREFIX}/models"
@@ -300,7 +300,7 @@ def _shown(definition: Definition) -> dict[str, str | int]:
 
 
 def _headers(call: Call) -> Headers:
-    run = [(b"customhouse-run", call.run.encode("ascii"))] if call.run else []
+    run = [(RUN_HEADER, call.run.encode("ascii"))] if call.run else []
     return [*named(call.id), *run]
 
 
