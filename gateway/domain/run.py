@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from hashlib import sha256
 
+NEW_RUN = "new"  # what a caller says that wants one which nobody used yet
 _RUN_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 _DIGEST_CHARS = 16
 

@@ -21,7 +21,7 @@ import msgspec
 
 from gateway.domain.model import Principal
 from gateway.domain.refusal import bad_params
-from gateway.domain.run import is_run_id
+from gateway.domain.run import NEW_RUN, is_run_id
 from gateway.edge.head import Head
 
 RUN_HEADER, KEY_HEADER = b"customhouse-run", b"idempotency-key"
@@ -29,7 +29,6 @@ TRACE_HEADER = b"traceparent"
 RUN_META = "io.customhouse/run"
 PARENT_META = "io.customhouse/call"
 KEY_META = "io.customhouse/idempotency-key"
-NEW_RUN = "new"
 MAX_KEY_CHARS = 255
 _CALL_ID_CHARS = 26
 _TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")

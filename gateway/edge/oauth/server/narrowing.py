@@ -6,10 +6,11 @@ Pure: what is asked for, who asks, and what it has, in; a ticket out, or the rea
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from gateway.domain.model import Grant, Principal
-from gateway.edge.oauth.server.wanted import NEW_RUN, Budget, Unfit, Wanted, malformed
+from gateway.domain.run import NEW_RUN
+from gateway.edge.oauth.server.wanted import Budget, Unfit, Wanted, malformed
 from gateway.edge.oauth.ticket import Link, Ticket
 
 OWN_LIFE_S = 3_600  # where nothing is said
@@ -39,7 +40,7 @@ class Holding:
     """A token that was shown: whom it proves, and its ticket where the gateway gave it out."""
 
     principal: Principal
-    ticket: Ticket | None = field(default=None)
+    ticket: Ticket | None = None
 
     @property
     def holder(self) -> str:

@@ -12,16 +12,15 @@ from urllib.parse import parse_qsl
 from gateway.domain.budget import MAX_AMOUNT, METERS
 from gateway.domain.model import Kind
 from gateway.domain.revocation import LONGEST_TOKEN_S
+from gateway.domain.run import NEW_RUN, is_run_id
 
 MAX_PARAMETERS = 40
 MAX_OBJECTS = 64
 MAX_OBJECT_CHARS = 512
-NEW_RUN = "new"
 EVERYTHING = "*"  # what a scope is called that restricts nothing
 # RFC 6749 s3.3; "*" stands at the end, or nowhere, as in policy.
 _OBJECT = re.compile(rf"(?:{'|'.join(Kind)})/[\x21\x23-\x29\x2b-\x5b\x5d-\x7e]*\*?")
 _METERS = frozenset(METERS)
-_RUN = re.compile(r"[A-Za-z0-9._-]{8,64}")
 
 Budget = tuple[tuple[str, int], ...]
 
@@ -72,7 +71,7 @@ def read_form(body: bytes) -> dict[str, str]:
 def read_wanted(form: Mapping[str, str], passed_over: frozenset[str] = frozenset()) -> Wanted:
     """*passed_over*: words in a scope that are none of the gateway's. Raises: Unfit."""
     run = form.get("run", "")
-    if run and not _RUN.fullmatch(run) and run != NEW_RUN:
+    if run and not is_run_id(run) and run != NEW_RUN:
         raise malformed(
             "The run is 8 to 64 letters, digits, dots, dashes and underscores, or: new."
         )
