@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from gateway.domain.a2a_legacy import LEGACY, BadTask, from_legacy, to_legacy
+from gateway.domain.a2a_legacy import BadTask, from_legacy, to_legacy
 from gateway.domain.refusal import bad_params
 from gateway.edge.a2a.calls import Request
 from gateway.edge.a2a.exchange import Exchange
@@ -14,32 +14,23 @@ from gateway.edge.a2a.tasks import decoded
 from gateway.edge.outlet import Visit
 
 
-def is_legacy(method: str) -> bool:
-    return method in LEGACY
+async def serve_legacy(journey: Journey, visit: Visit, exchange: Exchange, call_id: str) -> None:
+    """Answer one request of the dialect: it is governed as what it means."""
+    older = exchange.asked
+    task = older.params.get("task")
+    named = task.get("id") if isinstance(task, dict) else older.params.get("task_id")
 
+    def request() -> Request:
+        try:
+            meant = from_legacy(older.method, older.params)
+        except BadTask as err:
+            raise bad_params(str(err)) from None
+        if meant.agent not in ("", older.peer):
+            raise bad_params("agent_id is not whom it is sent to")
+        asked = older._replace(method=meant.method, params=meant.params)
+        return Request(asked, find_method(meant.method), visit.head, visit.principal, call_id)
 
-class Legacy:
-    def __init__(self, journey: Journey) -> None:
-        self._journey = journey
+    def told(result: bytes) -> bytes:
+        return msgspec.json.encode(to_legacy(str(named), decoded(result, call_id)))
 
-    async def serve(self, visit: Visit, exchange: Exchange, call_id: str) -> None:
-        """Answer one request of the dialect: it is governed as what it means."""
-        older = exchange.asked
-        task = older.params.get("task")
-        named = task.get("id") if isinstance(task, dict) else older.params.get("task_id")
-
-        def request() -> Request:
-            try:
-                meant = from_legacy(older.method, older.params)
-            except BadTask as err:
-                raise bad_params(str(err)) from None
-            if meant.agent not in ("", older.peer):
-                raise bad_params("agent_id is not whom it is sent to")
-            asked = older._replace(method=meant.method, params=meant.params)
-            row = find_method(meant.method)
-            return Request(asked, row, visit.head, visit.principal, call_id)
-
-        def told(result: bytes) -> bytes:
-            return msgspec.json.encode(to_legacy(str(named), decoded(result, call_id)))
-
-        await self._journey.answer(request, exchange, visit.address, call_id, told)
+    await journey.answer(request, exchange, visit.address, call_id, told)

@@ -7,6 +7,7 @@ from typing import Any
 
 from starlette.types import Send
 
+from gateway.domain.a2a_legacy import LEGACY
 from gateway.domain.model import Approval, Definition, Principal
 from gateway.domain.refusal import (
     TOO_LARGE_REQUEST,
@@ -29,7 +30,7 @@ from gateway.edge.a2a.card import Press
 from gateway.edge.a2a.errors import fault_said, rest_answer, rpc_answer, said_of
 from gateway.edge.a2a.exchange import Exchange
 from gateway.edge.a2a.journey import Journey
-from gateway.edge.a2a.legacy import Legacy, is_legacy
+from gateway.edge.a2a.legacy import serve_legacy
 from gateway.edge.a2a.members import checked
 from gateway.edge.a2a.methods import CARD, find_method
 from gateway.edge.a2a.tasks import Tasks
@@ -60,7 +61,6 @@ class A2a:
         self._calls = calls
         self._press = press
         self._journey = Journey(house, tasks, calls, press)
-        self._legacy = Legacy(self._journey)
 
     def reseal(self, state_key: bytes) -> None:
         """Tasks that were begun before belong to nobody any more."""
@@ -104,8 +104,8 @@ class A2a:
     async def _governed(self, visit: Visit, exchange: Exchange) -> None:
         asked = exchange.asked
         call_id = new_call_id(self._house.clock())
-        if is_legacy(asked.method):
-            await self._legacy.serve(visit, exchange, call_id)
+        if asked.method in LEGACY:
+            await serve_legacy(self._journey, visit, exchange, call_id)
             return
 
         def request() -> Request:
