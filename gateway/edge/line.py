@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from starlette.types import Message, Send
 
 from gateway.domain.model import Principal
+from gateway.domain.refusal import Refused
 from gateway.edge.reply import Answer
 
 T = TypeVar("T")
@@ -170,3 +171,9 @@ async def respond(
         said.append((b"content-type", content_type))
     await send({"type": "http.response.start", "status": status, "headers": said})
     await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def retry_after(refused: Refused) -> Headers:
+    """When it may be tried again, as HTTP says it; nothing where nobody knows."""
+    wait_ms = refused.shown_detail.get("retry_after_ms")
+    return [(b"retry-after", b"%d" % -(-wait_ms // 1000))] if isinstance(wait_ms, int) else []

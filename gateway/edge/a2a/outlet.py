@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from time import monotonic
-from typing import Any
 
 from starlette.types import Send
 
@@ -38,7 +37,7 @@ from gateway.edge.api.etag import etag_of, is_seen
 from gateway.edge.arrival import read_body
 from gateway.edge.house import House, Settings
 from gateway.edge.ids import new_call_id
-from gateway.edge.line import JSON_TYPE, Headers, respond
+from gateway.edge.line import JSON_TYPE, Headers, respond, retry_after
 from gateway.edge.outlet import Visit
 from gateway.edge.reply import Answer
 from gateway.edge.ties import NO_TIES
@@ -74,7 +73,7 @@ class A2a:
         """At the door, before the request says in which binding it wants to hear it."""
         said = said_of(refused)
         status = 404 if refused.shown is UNKNOWN_OBJECT else said.http_status
-        await respond(send, Answer(status, said.as_rest()), [*headers, *_more(refused)])
+        await respond(send, Answer(status, said.as_rest()), [*headers, *retry_after(refused)])
 
     async def say_fault(self, send: Send, call_id: str, headers: Headers) -> None:
         await respond(send, rest_answer(fault_said(call_id)), headers)
@@ -149,7 +148,7 @@ class A2a:
         said = said_of(refused)
         is_rpc = not place.rest and refused.refusal not in (UNKNOWN_METHOD, TOO_LARGE_REQUEST)
         answer = rpc_answer(b"", said) if is_rpc else rest_answer(said)
-        await respond(visit.send, answer, _more(refused))
+        await respond(visit.send, answer, retry_after(refused))
 
     async def _card(self, visit: Visit, place: Place, card: Definition) -> None:
         if visit.scope["method"] not in ("GET", "HEAD"):
@@ -167,10 +166,3 @@ class A2a:
             await respond(visit.send, Answer(304, b""), headers)
             return
         await respond(visit.send, Answer(200, body), headers, JSON_TYPE)
-
-
-def _more(refused: Refused) -> Headers:
-    wait_ms: Any = refused.detail.get("retry_after_ms")
-    if isinstance(wait_ms, int):
-        return [(b"retry-after", b"%d" % -(-wait_ms // 1000))]
-    return []

@@ -40,7 +40,7 @@ from gateway.edge.arrival import read_body
 from gateway.edge.head import is_json
 from gateway.edge.house import House, Settings
 from gateway.edge.ids import new_call_id
-from gateway.edge.line import JSON_TYPE, Headers, respond
+from gateway.edge.line import JSON_TYPE, Headers, respond, retry_after
 from gateway.edge.outlet import Visit
 from gateway.edge.reply import Answer
 
@@ -258,12 +258,9 @@ def _only_get(scope: Scope) -> None:
 
 def _more(refused: Refused) -> Headers:
     """What else HTTP has a header for."""
-    wait_ms = refused.detail.get("retry_after_ms")
-    if isinstance(wait_ms, int):
-        return [(b"retry-after", b"%d" % -(-wait_ms // 1000))]
     if isinstance(refused, _WrongVerb):
         return [(b"allow", ", ".join(refused.allowed).encode("ascii"))]
-    return []
+    return retry_after(refused)
 
 
 async def _answer(

@@ -14,7 +14,7 @@ import msgspec
 from gateway.domain import refusal as no
 from gateway.domain.model import Outcome, Status
 from gateway.domain.refusal import BY_ID, Refused
-from gateway.edge.line import Headers
+from gateway.edge.line import Headers, retry_after
 from gateway.edge.models.reach import RESPONSES
 from gateway.edge.reply import Answer
 
@@ -98,7 +98,9 @@ def refused_said(refused: Refused) -> Said:
         error = _error(status, f"{words} {row.fix}" if words else refused.say(), row.id)
     if row is no.OVER_BUDGET:
         error["type"] = "insufficient_quota"
-    return Said(status, error, [*_waiting(refused), *_repeating(row.id), *named(refused.call_id)])
+    return Said(
+        status, error, [*retry_after(refused), *_repeating(row.id), *named(refused.call_id)]
+    )
 
 
 def failed_said(outcome: Outcome, call_id: str) -> Said:
@@ -135,11 +137,6 @@ def _error(status: int, message: str, code: str, param: str | None = None) -> di
     if status == 429:
         kind = "rate_limit_error"
     return {"message": message, "type": _TYPE.get(status, kind), "param": param, "code": code}
-
-
-def _waiting(refused: Refused) -> Headers:
-    wait_ms = refused.shown_detail.get("retry_after_ms")
-    return [(b"retry-after", b"%d" % -(-wait_ms // 1000))] if isinstance(wait_ms, int) else []
 
 
 def _repeating(refusal_id: str) -> Headers:
