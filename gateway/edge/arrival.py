@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import msgspec
 from starlette.types import Receive, Scope, Send
 
 from gateway.domain.model import Principal
-from gateway.domain.refusal import TOO_LARGE_REQUEST, Refused
+from gateway.domain.refusal import MALFORMED, TOO_LARGE_REQUEST, Refused
 from gateway.edge.allowance import FREE_BYTES
 from gateway.edge.endpoint import Endpoint
 from gateway.edge.head import Head, accepted
@@ -47,6 +49,16 @@ def address_of(scope: Scope) -> str:
     """Where the connection comes from. Forwarded headers are not believed: anyone can send them."""
     client = scope.get("client")
     return str(client[0]) if client else ""
+
+
+@asynccontextmanager
+async def body_within(deadline_s: float) -> AsyncIterator[None]:
+    """Around `read_body`. Raises: Refused: MALFORMED: the body did not come in time."""
+    try:
+        async with asyncio.timeout(deadline_s):
+            yield
+    except TimeoutError:
+        raise Refused(MALFORMED, detail={"problem": "the body did not come in time"}) from None
 
 
 async def read_body(

@@ -6,7 +6,6 @@ one peer. It is good for as long as what the caller came with is.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -36,7 +35,7 @@ from gateway.edge.a2a.errors import rest_answer, said_of
 from gateway.edge.a2a.pace import Pace
 from gateway.edge.a2a.push import Pushes, Target
 from gateway.edge.a2a.tasks import Tasks, told_tasks
-from gateway.edge.arrival import read_body
+from gateway.edge.arrival import body_within, read_body
 from gateway.edge.head import Head
 from gateway.edge.house import House, Settings
 from gateway.edge.ids import new_call_id
@@ -159,11 +158,8 @@ class PushCounter:
 
     async def _event(self, peer: str, receive: Receive, head: Head) -> bytes:
         check_type(head)
-        try:
-            async with asyncio.timeout(self._settings.body_deadline_s):
-                body = await read_body(receive, head, self._most(peer), lambda _n: None)
-        except TimeoutError:
-            raise Refused(MALFORMED, detail={"problem": "the body did not come in time"}) from None
+        async with body_within(self._settings.body_deadline_s):
+            body = await read_body(receive, head, self._most(peer), lambda _n: None)
         object_in(body)
         return body
 

@@ -6,7 +6,6 @@ stands in the log before it is answered, and so does each no.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from http import HTTPStatus
@@ -21,7 +20,6 @@ from gateway.domain.refusal import (
     ETAG_MISSING,
     ETAG_STALE,
     FORBIDDEN,
-    MALFORMED,
     UNKNOWN_METHOD,
     UNKNOWN_OBJECT,
     UNSUPPORTED_MEDIA,
@@ -36,7 +34,7 @@ from gateway.edge.api.places import Places
 from gateway.edge.api.problem import PROBLEM_TYPE, Declined, fault_problem, problem_answer
 from gateway.edge.api.request import MAX_BODY_BYTES, has_body, read_object, read_query, refuse_body
 from gateway.edge.api.routes import PREFIX, Queue, Route, route_of, routes_at
-from gateway.edge.arrival import read_body
+from gateway.edge.arrival import body_within, read_body
 from gateway.edge.head import is_json
 from gateway.edge.house import House, Settings
 from gateway.edge.ids import new_call_id
@@ -187,12 +185,8 @@ class Api:
             visit.allowances.charge(who, used_bytes, monotonic())
             visit.allowances.check(who, monotonic())
 
-        try:
-            async with asyncio.timeout(self._settings.body_deadline_s):
-                body = await read_body(visit.receive, head, MAX_BODY_BYTES, pay)
-        except TimeoutError:
-            problem = "the body did not come in time"
-            raise Refused(MALFORMED, detail={"problem": problem}) from None
+        async with body_within(self._settings.body_deadline_s):
+            body = await read_body(visit.receive, head, MAX_BODY_BYTES, pay)
         plain = is_json(head.get(b"content-type")) and b"content-encoding" not in head.values
         if body and not plain:
             raise Refused(UNSUPPORTED_MEDIA)

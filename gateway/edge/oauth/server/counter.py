@@ -10,7 +10,6 @@ What makes and reads tokens is imported with the first request: who uses none pa
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -33,7 +32,7 @@ from gateway.domain.refusal import (
     Refusal,
     Refused,
 )
-from gateway.edge.arrival import address_of, read_body
+from gateway.edge.arrival import address_of, body_within, read_body
 from gateway.edge.authn import KeyUnknown
 from gateway.edge.head import Head
 from gateway.edge.house import Clock, Pipeline
@@ -249,11 +248,8 @@ async def _read(scope: Scope, receive: Receive, head: Head) -> Mapping[str, str]
         raise malformed(f"The body is a form: {_FORM}.")
     if head.repeated & {b"authorization", b"content-type", b"content-length"}:
         raise malformed("A header comes twice.")
-    try:
-        async with asyncio.timeout(BODY_WITHIN_S):
-            body = await read_body(receive, head, MAX_BODY_BYTES, lambda _bytes: None)
-    except TimeoutError:
-        raise Refused(MALFORMED, detail={"problem": "the body did not come in time"}) from None
+    async with body_within(BODY_WITHIN_S):
+        body = await read_body(receive, head, MAX_BODY_BYTES, lambda _bytes: None)
     return read_form(body)
 
 
