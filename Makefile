@@ -7,6 +7,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 ARGS   ?=
 UV     := 0.13.9
+PARALLEL := pytest -q --numprocesses 2 --dist worksteal
 
 # Commands of the environment are started by name; the one Python that makes it is found outside.
 OUTER := PATH="$(PATH)" $(PYTHON)
@@ -44,10 +45,11 @@ fix: $(STAMP) ## let the linter and the formatter repair what they can
 check: fast ## fast, types, unit tests: before every commit
 	mypy
 	deptry .
-	pytest -q -m 'not slow'
+	$(PARALLEL) -m 'not slow'
 
 test: check ## everything: crashes, attacks, whole journeys with real processes
-	pytest -q -m slow
+	$(PARALLEL) -m 'slow and not timed'
+	pytest -q -m timed
 
 conformance: $(STAMP) ## the official MCP suite, directly and through the gateway
 	python -m tests.conformance $(ARGS)

@@ -208,6 +208,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
             process.kill()
 
 
+@pytest.mark.timed
 async def test_a_server_that_shouts_costs_little_and_is_passed_on_in_few_words(
     house: House,
 ) -> None:
@@ -217,14 +218,15 @@ async def test_a_server_that_shouts_costs_little_and_is_passed_on_in_few_words(
         while monotonic() - began_s < 1.5:
             with anyio.fail_after(10):  # whoever calls meanwhile is answered, by it as by others
                 assert await house.call("old", "log", level="info") == []
-        took_s = monotonic() - began_s
-        assert house.used_s() - used_s < 0.5 * took_s
-        assert house.resident_bytes() - resident_bytes < 16 * 1024 * 1024
-        assert 1 <= ear.told.count(UPDATED) <= took_s / 0.1 + 1
-        heard, passed = await house.counted("old")
-        assert heard > 1_000
-        assert passed <= took_s / 0.1 + 1
+        took_s, took_cpu_s = monotonic() - began_s, house.used_s() - used_s
         await house.call("old", "hush")
+        heard, passed = await house.counted("old")
+        all_s = monotonic() - began_s
+        assert took_cpu_s < 0.5 * took_s
+        assert house.resident_bytes() - resident_bytes < 16 * 1024 * 1024
+        assert 1 <= ear.told.count(UPDATED) <= all_s / 0.1 + 1
+        assert heard > 1_000
+        assert passed <= all_s / 0.1 + 1
 
 
 async def test_what_is_kept_open_does_not_outlive_its_key(house: House) -> None:

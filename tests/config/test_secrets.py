@@ -97,7 +97,9 @@ def test_two_agents_with_one_key_would_be_one_caller_with_two_names(folder: Path
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:1", "127.8.8.8:1", "localhost:0", "[::1]:1"])
 def test_listening_to_this_machine_needs_no_key(folder: Path, listen: str) -> None:
-    check_exposure(read(folder, f'listen = "{listen}"'), issued_keys=0)
+    config = read(folder, f'listen = "{listen}"')
+    check_exposure(config, issued_keys=0)
+    assert not config.agents
 
 
 @pytest.mark.parametrize(

@@ -293,6 +293,7 @@ async def test_whoever_reads_nothing_is_let_go_all_the_same() -> None:
                 await stuck.wait()
             stand.draining = True
             await ear.until(lambda: bool(stand.pipeline.attended))
+            assert [o.code for o in stand.pipeline.attended] == ["draining"]
             free.set()
 
 

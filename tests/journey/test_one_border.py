@@ -153,6 +153,7 @@ async def ended(stream: AsyncIterator[object], stop: Awaitable[object]) -> float
     return monotonic() - began_s
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize(("stop", "go_on"), STOPS.values(), ids=STOPS.keys())
 async def test_a_stream_of_a_model_ends_within_the_bound(
     running: GatewayProcess, stop: Words, go_on: Words
@@ -166,6 +167,7 @@ async def test_a_stream_of_a_model_ends_within_the_bound(
         await command(running, *go_on)
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize(
     ("stop", "go_on"),
     [

@@ -105,6 +105,7 @@ STOPS = {
 }
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize(("stop", "code"), STOPS.values(), ids=STOPS.keys())
 def test_what_is_stopped_ends_within_the_bound_and_begins_nothing_more(
     border: Border, stop: tuple[str, ...], code: str
