@@ -328,6 +328,7 @@ async def _close(house: House) -> None:
         await house.publisher.publish()
         house.ledger.log.closed = True
     await asyncio.to_thread(house.writer.stop)
+    house.ledger.close()
 
 
 class _Rescue:

@@ -71,6 +71,32 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
         connection.close()
 
 
+class Readers:
+    """Connections that cannot write, kept for whoever reads next, on any thread."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._idle: list[sqlite3.Connection] = []
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """One that nobody else has meanwhile; after an error it is not kept."""
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = open_reader(self._path)
+        try:
+            yield connection
+        except BaseException:
+            connection.close()
+            raise
+        self._idle.append(connection)
+
+    def close(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
+
+
 def schema_version(path: Path) -> str:
     """The migration the database stands at; "" for a new one."""
     if not path.exists():

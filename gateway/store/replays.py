@@ -21,7 +21,7 @@ from cryptography.exceptions import InvalidTag
 from gateway.audit import entry as entries
 from gateway.domain.model import Call, Outcome, Status
 from gateway.domain.refusal import KEY_REUSED, OUTCOME_UNKNOWN, RESULT_GONE, Refused
-from gateway.store.engine import reading
+from gateway.store.engine import Readers
 from gateway.store.keyring import payload_keys
 from gateway.store.log import SALT_BYTES
 from gateway.store.writer import unseal
@@ -61,7 +61,7 @@ class _Look:
 
 class Replays:
     def __init__(self, database: Path, keys_dir: Path) -> None:
-        self._database = database
+        self._readers = Readers(database)
         self._keys_dir = keys_dir
         self._under_way: dict[str, asyncio.Event] = {}  # by call id
         self._looks: set[_Look] = set()
@@ -98,6 +98,9 @@ class Replays:
             raise Refused(KEY_REUSED, call.id)
         return Earlier(replace(call, id=made.first.call), made.last.i, _outcome(made, call))
 
+    def close(self) -> None:
+        self._readers.close()
+
     def began(self, call: Call) -> None:
         self._under_way[call.id] = asyncio.Event()
         self._disturb(call.id)
@@ -123,7 +126,7 @@ class Replays:
         return False
 
     def _read(self, ids: Iterable[str], since_us: int) -> _Made | None:
-        with reading(self._database) as connection:
+        with self._readers.reading() as connection:
             for call_id in ids:
                 made = self._made(connection, call_id, since_us)
                 if made is not None:

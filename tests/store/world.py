@@ -183,6 +183,7 @@ class World:
             yield self
         finally:
             await asyncio.to_thread(self.writer.stop)
+            self.ledger.close()
 
 
 @dataclass
