@@ -23,7 +23,6 @@ from gateway.domain.model_meter import answer_bytes_within, answer_ceiling, coun
 from gateway.domain.model_stream import is_last
 from gateway.upstream.connection import Connection
 from gateway.upstream.exchange import Exchange, TooLarge, pass_on
-from gateway.upstream.fetch import BadTarget
 from gateway.upstream.listing import Ask, Introduction
 from gateway.upstream.message import (
     METHOD_NOT_FOUND,
@@ -31,10 +30,9 @@ from gateway.upstream.message import (
     UpstreamFailed,
     broken,
     decode_members,
-    unreachable,
 )
 from gateway.upstream.model_answer import Api, Tape, read_answer
-from gateway.upstream.origin import Origin, Pools, connected, with_body
+from gateway.upstream.origin import Kept, with_body
 from gateway.upstream.response import Response
 from gateway.upstream.spec import ModelTransport, ServerSpec
 from gateway.upstream.subscribe import Declined, Told
@@ -60,25 +58,13 @@ class ModelConnector:
         self._name = spec.name
         self._idle_s = min(IDLE_S, spec.timeout_s)
         self._transport = transport
-        self._origin = Origin(transport.api)
-        if "?" in self._origin.target.path:
-            raise BadTarget("the base URL of a provider has no query")
+        self._kept = Kept(transport.api)
         self._log = log
         self._without_credential = _cleaning(transport.api.auth_header_value)
-        self._pools: Pools | None = None
-        self._ready = asyncio.Event()
 
     async def own(self) -> None:
         """Keep connections for the calls; close them at the end."""
-        try:
-            self._pools = await self._origin.connect()
-            self._ready.set()
-            await asyncio.get_running_loop().create_future()  # until cancelled
-        finally:
-            pools, self._pools = self._pools, None
-            self._ready.set()
-            if pools is not None:
-                pools.close()
+        await self._kept.own()
 
     async def introduce(self, ask: Ask) -> Introduction:
         """What a model is, its operator says: its provider is not asked."""
@@ -100,19 +86,12 @@ class ModelConnector:
         return await self._asked(exchange, api)
 
     def health(self) -> Mapping[str, int | str]:
-        return {"connections": self._pools.calls.size if self._pools else 0}
+        return {"connections": self._kept.size}
 
     async def _asked(self, exchange: Exchange, api: Api) -> Outcome:
-        if self._transport.api.auth_missing:
-            sentence = "the configured credential could not be read"
-            raise UpstreamFailed(refusal.CREDENTIAL_MISSING.id, sentence)
-        with suppress(TimeoutError):
-            async with asyncio.timeout_at(exchange.deadline):
-                await self._ready.wait()
-        if self._pools is None:
-            raise unreachable("the connector has ended, or could not read its certificates")
+        self._kept.check_credential()
+        connection = await self._kept.connected(exchange.deadline)
         reading = _Reading(exchange, api, self._idle_s, self._without_credential)
-        connection = await connected(self._pools.calls, exchange.deadline)
         reading.connection = connection
         connection.send(reading, self._request(exchange, api))
         try:
@@ -123,13 +102,14 @@ class ModelConnector:
 
     def _request(self, exchange: Exchange, api: Api) -> bytes:
         call = exchange.call
-        path = f"{self._origin.target.path.rstrip('/')}/{api.value}"
+        origin = self._kept.origin
+        path = f"{origin.target.path.rstrip('/')}/{api.value}"
         lines = (f"traceparent: {call.trace}",) if call.trace else ()
-        head = self._origin.head("POST", path, *lines)
+        head = origin.head("POST", path, *lines)
         body = call.params["body"]
         if api is Api.CHAT and call.arguments.get("stream") is True:
             body = _telling_usage(body)
-        return self._origin.signed(with_body(head, body), call)
+        return origin.signed(with_body(head, body), call)
 
 
 class _Reading:

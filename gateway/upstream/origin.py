@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urljoin
 
+from gateway.domain import refusal
 from gateway.domain.model import Call
 from gateway.upstream.connection import Connection
 from gateway.upstream.fetch import BadTarget, Target, parse_target, tls_context
 from gateway.upstream.headers import FIELD_VALUE
+from gateway.upstream.message import UpstreamFailed, unreachable
 from gateway.upstream.pool import ConnectionPool
 from gateway.upstream.spec import HttpTransport
 from gateway.upstream.subscribe import MAX_FOLLOWED
@@ -100,6 +103,52 @@ class Origin:
             allow_private=transport.allow_private,
             carries_secret=bool(transport.auth_header_value),
         )
+
+
+class Kept:
+    """An origin whose base URL takes paths, and the connections to it, for calls of any task.
+
+    Raises, when made: BadTarget.
+    """
+
+    def __init__(self, transport: HttpTransport) -> None:
+        self.origin = Origin(transport)
+        if "?" in self.origin.target.path:
+            raise BadTarget("a base URL has no query")
+        self._is_auth_missing = transport.auth_missing
+        self._pools: Pools | None = None
+        self._ready = asyncio.Event()
+
+    async def own(self) -> None:
+        """Keep connections for the calls; close them at the end."""
+        try:
+            self._pools = await self.origin.connect()
+            self._ready.set()
+            await asyncio.get_running_loop().create_future()  # until cancelled
+        finally:
+            pools, self._pools = self._pools, None
+            self._ready.set()
+            if pools is not None:
+                pools.close()
+
+    @property
+    def size(self) -> int:
+        return self._pools.calls.size if self._pools else 0
+
+    def check_credential(self) -> None:
+        """Raises: UpstreamFailed: one is configured, and could not be read."""
+        if self._is_auth_missing:
+            sentence = "the configured credential could not be read"
+            raise UpstreamFailed(refusal.CREDENTIAL_MISSING.id, sentence)
+
+    async def connected(self, deadline: float) -> Connection:
+        """As `connected`, once `own` has begun. Raises: UpstreamFailed."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(deadline):
+                await self._ready.wait()
+        if self._pools is None:
+            raise unreachable("the connector has ended, or could not read its certificates")
+        return await connected(self._pools.calls, deadline)
 
 
 async def connected(pool: ConnectionPool, deadline: float) -> Connection:

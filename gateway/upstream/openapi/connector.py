@@ -11,19 +11,16 @@ import hashlib
 import os
 import stat
 from collections.abc import Mapping
-from contextlib import suppress
 
 import msgspec
 
-from gateway.domain import refusal
 from gateway.domain.model import MODERN_VERSION, Outcome, Status
 from gateway.upstream.document import get
 from gateway.upstream.exchange import Exchange, conclude
-from gateway.upstream.fetch import BadTarget, Target, parse_target, tls_context
+from gateway.upstream.fetch import Target, parse_target, tls_context
 from gateway.upstream.listing import Ask, Introduction
 from gateway.upstream.message import (
     METHOD_NOT_FOUND,
-    UpstreamFailed,
     broken,
     decode_members,
     unreachable,
@@ -33,7 +30,7 @@ from gateway.upstream.openapi.binding import binding_of
 from gateway.upstream.openapi.document import MAX_JSON_BYTES, BadDocument, read_document
 from gateway.upstream.openapi.operations import read_api
 from gateway.upstream.openapi.request import Base, Unsendable
-from gateway.upstream.origin import Origin, Pools, connected
+from gateway.upstream.origin import Kept, Origin
 from gateway.upstream.spec import HttpTransport, OpenApiTransport
 from gateway.upstream.subscribe import Declined, Told
 
@@ -48,26 +45,15 @@ class OpenApiConnector:
 
     def __init__(self, transport: OpenApiTransport) -> None:
         self._transport = transport
-        self._origin = Origin(transport.api)
-        if "?" in self._origin.target.path:
-            raise BadTarget("the base URL of an API has no query")
-        self._base = Base(self._origin.target, transport.api.auth_header_value)
-        self._document = Document(transport.document, self._origin)
-        self._pools: Pools | None = None
-        self._ready = asyncio.Event()
+        self._kept = Kept(transport.api)
+        origin = self._kept.origin
+        self._base = Base(origin.target, transport.api.auth_header_value)
+        self._document = Document(transport.document, origin)
         self._listed: tuple[bytes, bytes] = (b"", b"")  # digest of a document, and its tools
 
     async def own(self) -> None:
         """Keep connections for the calls; close them at the end."""
-        try:
-            self._pools = await self._origin.connect()
-            self._ready.set()
-            await asyncio.get_running_loop().create_future()  # until cancelled
-        finally:
-            pools, self._pools = self._pools, None
-            self._ready.set()
-            if pools is not None:
-                pools.close()
+        await self._kept.own()
 
     async def introduce(self, ask: Ask) -> Introduction:
         """An API has tools and nothing else, and says nothing when they change."""
@@ -86,7 +72,7 @@ class OpenApiConnector:
         return Outcome(Status.RPC_ERROR, error=_NOT_OFFERED, sent=False)
 
     def health(self) -> Mapping[str, int | str]:
-        return {"connections": self._pools.calls.size if self._pools else 0}
+        return {"connections": self._kept.size}
 
     async def _list(self, exchange: Exchange) -> Outcome:
         body = await self._document.read(exchange.deadline - exchange.loop.time())
@@ -99,9 +85,7 @@ class OpenApiConnector:
         return Outcome(Status.OK, self._listed[1])
 
     async def _call(self, exchange: Exchange) -> Outcome:
-        if self._transport.api.auth_missing:
-            sentence = "the configured credential could not be read"
-            raise UpstreamFailed(refusal.CREDENTIAL_MISSING.id, sentence)
+        self._kept.check_credential()
         call = exchange.call
         binding = binding_of(call.definition.body) if call.definition else None
         if binding is None:
@@ -111,14 +95,9 @@ class OpenApiConnector:
             request = self._base.request(binding, arguments)
         except Unsendable as no:
             return Outcome(Status.TOOL_ERROR, error_result(str(no)), sent=False)
-        with suppress(TimeoutError):
-            async with asyncio.timeout_at(exchange.deadline):
-                await self._ready.wait()
-        if self._pools is None:
-            raise unreachable("the connector has ended, or could not read its certificates")
         answer = Answer(exchange)
-        connection = await connected(self._pools.calls, exchange.deadline)
-        connection.send(answer, self._origin.signed(request, call))
+        connection = await self._kept.connected(exchange.deadline)
+        connection.send(answer, self._kept.origin.signed(request, call))
         try:
             return await conclude(exchange)
         finally:
