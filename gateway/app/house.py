@@ -78,6 +78,7 @@ class House:
     policies: Policies
     loaded_policy: Loaded | None
     writer: Writer
+    readers: engine.Readers
     ledger: Ledger
     recovery: Recovery
     approvals: Approvals
@@ -197,6 +198,7 @@ def _build(
     loaded = start.loaded
     policies = Policies(loaded.snapshot if loaded else builtin_deny_all(), wall_us)
     writer = Writer(database, signer, house_keys.payload)
+    readers = engine.Readers(database)
     journal = Log(writer, books.pseudonyms, wall_us)
     book = LimitsBook(config, servers, identity, books.pseudonyms)
     approvers = Approvers(policies, identity, wall_us)
@@ -211,7 +213,7 @@ def _build(
         policy_version=lambda: policies.current.version,
         runs=config.runs,
         consents=approvals,
-        replays=Replays(database, house_keys.folder),
+        replays=Replays(readers, house_keys.folder),
     )
     metrics = Metrics()
     call_signer = CallSigner(house_keys.state, config.signs_as, wall_us)
@@ -230,6 +232,7 @@ def _build(
         policies=policies,
         loaded_policy=loaded,
         writer=writer,
+        readers=readers,
         ledger=ledger,
         recovery=Recovery(database, writer, ledger, book.of_accounts, approvals),
         approvals=approvals,
@@ -328,7 +331,7 @@ async def _close(house: House) -> None:
         await house.publisher.publish()
         house.ledger.log.closed = True
     await asyncio.to_thread(house.writer.stop)
-    house.ledger.close()
+    house.readers.close()
 
 
 class _Rescue:

@@ -34,7 +34,7 @@ def with_peers(edge: EdgeHouse, house: House, settings: Settings, address: str) 
     is_alone = not config.public_url and not config.allowed_hosts
     local = {name for name, peer in config.peers.items() if is_plainly_local(peer.url)}
     here = frozenset(local) if is_alone else frozenset[str]()
-    book = PeerTasks(house.database, house.ledger, edge.state_key, wall_us)
+    book = PeerTasks(house.readers, house.ledger, edge.state_key, wall_us)
     tasks = Tasks(book, edge.state_key, wall_us, lambda: edge.policies.current.version)
     reach = Reach(base, lambda peer, url: push_objection(url, here=peer in here))
     pushes = Pushes(tasks, reach)

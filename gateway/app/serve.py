@@ -181,7 +181,7 @@ def border(
         allowed_hosts=(*LOOPBACK_HOSTS, *config.allowed_hosts, *filter(None, [public_host])),
         allowed_origins=(*LOOPBACK_ORIGINS, *config.allowed_origins, *_own_origin(config)),
     )
-    outcomes = Outcomes(house.database, house.ledger.pseudonyms)
+    outcomes = Outcomes(house.readers, house.ledger.pseudonyms)
     stands_on = EdgeHouse(
         pipeline=house.pipeline,
         policies=house.policies,

@@ -39,6 +39,10 @@ class PeerTask:
     updated_us: int
 
 
+class Taken(Exception):
+    """What a peer calls so is somebody else's."""
+
+
 def is_id(text: object) -> bool:
     """Whether it can be the id of a task or of a context."""
     return isinstance(text, str) and _ID.fullmatch(text) is not None

@@ -85,10 +85,6 @@ class Ledger:
         self.unknown = self._conclusions.unknown  # sent, but their outcome did not reach the disk
         self.recovered = self._conclusions.recovered
 
-    def close(self) -> None:
-        if self.replays is not None:
-            self.replays.close()
-
     # -- the two commits --------------------------------------------------------------------------
 
     async def admit(self, call: Call, decision: Decision) -> Permit | Replayed:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from gateway.audit import entry as entries
 from gateway.domain.model import Principal, Status
-from gateway.store.engine import reading
+from gateway.store.engine import Readers
 from gateway.store.pseudonyms import SUBJECT, TENANT, Pseudonyms
 
 # Without the second condition no index is used.
@@ -33,8 +32,8 @@ class Told:
 
 
 class Outcomes:
-    def __init__(self, database: Path, pseudonyms: Pseudonyms) -> None:
-        self._database = database
+    def __init__(self, readers: Readers, pseudonyms: Pseudonyms) -> None:
+        self._readers = readers
         self._pseudonyms = pseudonyms
 
     async def of(self, who: Principal, call_id: str) -> Told | None:
@@ -47,7 +46,7 @@ class Outcomes:
         return await asyncio.to_thread(self._read, named, call_id)
 
     def _read(self, who: tuple[str, str, tuple[str, ...]], call_id: str) -> Told | None:
-        with reading(self._database) as connection:
+        with self._readers.reading() as connection:
             rows = connection.execute(OF_CALL, (call_id,)).fetchall()
         told: Told | None = None
         is_own = False

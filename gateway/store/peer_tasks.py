@@ -17,14 +17,13 @@ import hmac
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
-from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from gateway.domain.peer_task import Owner, PeerTask
-from gateway.store.engine import reading
+from gateway.domain.peer_task import Owner, PeerTask, Taken
+from gateway.store.engine import Readers
 from gateway.store.ledger import Ledger
 from gateway.store.pseudonyms import SUBJECT, TENANT
 
@@ -38,15 +37,15 @@ _FIELDS = tuple(one.name for one in fields(PeerTask))  # in the order of the col
 # A task that is there already is left as it is: whoever lost the race says the same of it.
 _INSERT = "INSERT OR IGNORE INTO peer_tasks VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 _UPDATE = "UPDATE peer_tasks SET state = ?, updated_at = ?, seal = ? WHERE id = ?"
-_FREE = "SELECT 1 FROM peer_tasks WHERE peer = ? AND upstream_id = ?"
+_CALLED = f"SELECT {_COLUMNS} FROM peer_tasks WHERE peer = ? AND upstream_id = ?"  # noqa: S608
 _COUNT = "SELECT COUNT(*) FROM peer_tasks WHERE owner = ? AND peer = ?"
 
 
 class PeerTasks:
     def __init__(
-        self, database: Path, ledger: Ledger, state_key: bytes, clock: Callable[[], int]
+        self, readers: Readers, ledger: Ledger, state_key: bytes, clock: Callable[[], int]
     ) -> None:
-        self._database = database
+        self._readers = readers
         self._ledger = ledger
         self._clock = clock
         self._key = _derived(state_key)
@@ -78,9 +77,13 @@ class PeerTasks:
         [(n_tasks,)] = await asyncio.to_thread(self._read, statement, tuple(values))
         return int(n_tasks)
 
-    async def is_free(self, peer: str, upstream_id: str) -> bool:
-        """Whether nobody has what *peer* calls so."""
-        return not await asyncio.to_thread(self._read, _FREE, (peer, upstream_id))
+    async def called(self, peer: str, upstream_id: str, owner: Owner) -> PeerTask | None:
+        """What *peer* calls so, if it is *owner*'s; None: nobody's. Raises: Taken."""
+        rows = await asyncio.to_thread(self._read, _CALLED, (peer, upstream_id))
+        tasks = [self._opened(row, owner) for row in rows]
+        if None in tasks:
+            raise Taken
+        return tasks[0] if tasks else None
 
     async def remember(self, task: PeerTask) -> None:
         """Make *task* durable; it is known when this returns. Raises: LogUnavailable."""
@@ -108,7 +111,7 @@ class PeerTasks:
         return noted
 
     def _read(self, statement: str, values: tuple[str, ...]) -> list[tuple[Any, ...]]:
-        with reading(self._database) as connection:
+        with self._readers.reading() as connection:
             return connection.execute(statement, values).fetchall()
 
     def _row(self, task: PeerTask) -> tuple[str | int, ...]:

@@ -60,8 +60,8 @@ class _Look:
 
 
 class Replays:
-    def __init__(self, database: Path, keys_dir: Path) -> None:
-        self._readers = Readers(database)
+    def __init__(self, readers: Readers, keys_dir: Path) -> None:
+        self._readers = readers
         self._keys_dir = keys_dir
         self._under_way: dict[str, asyncio.Event] = {}  # by call id
         self._looks: set[_Look] = set()
@@ -97,9 +97,6 @@ class Replays:
         if made.first.key != self.mark(call):
             raise Refused(KEY_REUSED, call.id)
         return Earlier(replace(call, id=made.first.call), made.last.i, _outcome(made, call))
-
-    def close(self) -> None:
-        self._readers.close()
 
     def began(self, call: Call) -> None:
         self._under_way[call.id] = asyncio.Event()

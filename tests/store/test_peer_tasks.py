@@ -13,7 +13,7 @@ import pytest
 from gateway.app.clock import wall_us
 from gateway.app.house import House, open_house
 from gateway.config import load
-from gateway.domain.peer_task import Owner, PeerTask
+from gateway.domain.peer_task import Owner, PeerTask, Taken
 from gateway.store.peer_tasks import PeerTasks
 from tests.fakes import ALICE
 
@@ -44,7 +44,7 @@ def folder(tmp_path: Path) -> Path:
 @asynccontextmanager
 async def books(folder: Path) -> AsyncIterator[tuple[House, PeerTasks]]:
     async with open_house(load(folder / "customhouse.toml", {}), {}) as house:
-        yield house, PeerTasks(house.database, house.ledger, house.house_keys.state, wall_us)
+        yield house, PeerTasks(house.readers, house.ledger, house.house_keys.state, wall_us)
 
 
 async def test_a_task_is_its_owners_also_after_a_restart(folder: Path) -> None:
@@ -57,8 +57,10 @@ async def test_a_task_is_its_owners_also_after_a_restart(folder: Path) -> None:
         assert await book.among(("cht-1", "cht-2"), HERS) == {"cht-1": noted}
         assert await book.count(HERS, "billing", "", frozenset()) == 1
         assert await book.count(HERS, "billing", "", frozenset({"TASK_STATE_FAILED"})) == 0
-        assert not await book.is_free("billing", "t-1")
-        assert await book.is_free("other", "t-1")
+        assert await book.called("billing", "t-1", HERS) == noted
+        assert await book.called("other", "t-1", HERS) is None
+        with pytest.raises(Taken):
+            await book.called("billing", "t-1", HIS)
 
 
 async def test_what_a_peer_calls_so_is_one_owners_whoever_is_told_of_it_later(folder: Path) -> None:

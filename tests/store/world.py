@@ -87,6 +87,7 @@ class World:
     run_limits: RunLimits = field(default_factory=RunLimits)
     vkey: Vkey = field(init=False)
     writer: Writer = field(init=False)
+    readers: engine.Readers = field(init=False)
     ledger: Ledger = field(init=False)
     rescuer: Recovery = field(init=False)
     orphans: int = 0
@@ -126,6 +127,7 @@ class World:
         signer = Signer(SIGNING, f"customhouse/{LOG_ID}")
         self.vkey = signer.vkey
         self.writer = Writer(self.path, signer, PAYLOADS)
+        self.readers = engine.Readers(self.path)
         log = Log(self.writer, pseudonyms, self.clock)
         catalogue = Catalogue(1, self.definitions, {"desk": ServerView()})
         self.ledger = Ledger(
@@ -137,7 +139,7 @@ class World:
             catalogue=lambda: catalogue,
             policy_version=lambda: self.policy_version,
             runs=self.run_limits,
-            replays=Replays(self.path, self._keys_dir()),
+            replays=Replays(self.readers, self._keys_dir()),
         )
         self.rescuer = Recovery(self.path, self.writer, self.ledger, self._limits_of_accounts)
         return tail
@@ -183,7 +185,7 @@ class World:
             yield self
         finally:
             await asyncio.to_thread(self.writer.stop)
-            self.ledger.close()
+            self.readers.close()
 
 
 @dataclass

@@ -13,7 +13,7 @@ import msgspec
 
 from gateway.domain.a2a import INTERRUPTED, TERMINAL, state_of, with_ids
 from gateway.domain.model import Call, Principal
-from gateway.domain.peer_task import Owner, PeerTask, is_id
+from gateway.domain.peer_task import Owner, PeerTask, Taken, is_id
 from gateway.domain.refusal import UPSTREAM_BROKEN, Refused
 from gateway.edge.a2a.errors import NoTask
 from gateway.edge.a2a.ids import Ids
@@ -38,8 +38,8 @@ class TaskBook(Protocol):
         """How many *owner* has at *peer*; "" and no states: whichever."""
         ...
 
-    async def is_free(self, peer: str, upstream_id: str) -> bool:
-        """Whether nobody has what *peer* calls so."""
+    async def called(self, peer: str, upstream_id: str, owner: Owner) -> PeerTask | None:
+        """What *peer* calls so, if it is *owner*'s; None: nobody's. Raises: Taken."""
         ...
 
     async def remember(self, task: PeerTask) -> None: ...
@@ -150,17 +150,18 @@ class Telling:
         self._n_new += 1
         if self._n_new > MAX_TASKS:
             raise self._broken()
-        task_id, book = self.task_name(upstream_id), self._tasks.book
-        known = await book.find(task_id, self._owner)
+        book = self._tasks.book
+        try:
+            known = await book.called(self._call.server, upstream_id, self._owner)
+        except Taken:
+            raise self._broken() from None
         if known is not None:
-            if not _is_worth_noting(known.state, state):
-                return known
-            return await self._noted(known, state)
-        if not await book.is_free(self._call.server, upstream_id):
-            raise self._broken()  # it is somebody else's
+            return (
+                await self._noted(known, state) if _is_worth_noting(known.state, state) else known
+            )
         now_us = self._tasks.clock()
         task = PeerTask(
-            id=task_id,
+            id=self.task_name(upstream_id),
             peer=self._call.server,
             upstream_id=upstream_id,
             context=self.context_name(context) if context else "",

@@ -36,8 +36,9 @@ class Book:
     async def count(self, owner: Owner, peer: str, context: str, states: frozenset[str]) -> int:
         return len(self.tasks)
 
-    async def is_free(self, peer: str, upstream_id: str) -> bool:
-        return True
+    async def called(self, peer: str, upstream_id: str, owner: Owner) -> PeerTask | None:
+        tasks = [task for task in self.tasks.values() if task.upstream_id == upstream_id]
+        return tasks[0] if tasks else None
 
     async def remember(self, task: PeerTask) -> None:
         self.written += 1
