@@ -187,9 +187,9 @@ def test_the_same_call_under_one_key_has_one_effect_also_across_a_kill(border: B
 def test_a_keyed_call_that_a_kill_left_open_is_unknown_and_never_tried_again(
     border: Border,
 ) -> None:
+    border.call("first")
     with concurrent.futures.ThreadPoolExecutor() as pool:
         open_call = pool.submit(border.call, "slow", "", SLOW_MS, "order-8")
-        border.call("first")
         while "slow" not in border.effects():
             assert not open_call.done()
         border.process.kill()
