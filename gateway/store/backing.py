@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -56,7 +56,7 @@ class Changes:
     size: int = 0
     chain: bytes = b""
 
-    def after(self, size: int, bodies: Sequence[bytes]) -> Changes:
+    def after(self, size: int, bodies: Iterable[bytes]) -> Changes:
         """The same up to *size*, where *bodies* are the changes that came in between."""
         chain = self.chain
         for body in bodies:
@@ -89,11 +89,20 @@ def check(connection: sqlite3.Connection, keys_dir: Path, keys: Keys, head: Fron
     _check_signature(connection, keys, head)
     backing = Backing()
     known = _remembered(keys_dir, keys)
-    old = _changes(connection, 0, known.size)
+    old = _taken(backing, _changes(connection, 0, known.size))
     if Changes().after(known.size, old) != known:
         raise LogDamaged(f"the changes among the first {known.size} entries are not as they were")
-    new = list(_newer(connection, known.size, head))
-    for body in (*old, *new):
+    changes = known.after(head.size, _taken(backing, _newer(connection, known.size, head)))
+    problems = list(backing.judge(copy.registered(connection), _subjects(connection)))
+    if problems:
+        more = f", and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+        raise NotBacked("; ".join(problems[:SHOWN]) + more)
+    return changes
+
+
+def _taken(backing: Backing, bodies: Iterable[bytes]) -> Iterator[bytes]:
+    """Each of *bodies* once *backing* has taken what it states: there may be millions."""
+    for body in bodies:
         line = grammar.read(b"change", body)
         if line is None:
             raise LogDamaged("a change in the log is not in the form of changes")
@@ -101,11 +110,7 @@ def check(connection: sqlite3.Connection, keys_dir: Path, keys: Keys, head: Fron
         if rows or erased:
             gone = json.loads(erased)["names"] if erased else ()
             backing.take(json.loads(rows) if rows else {}, gone)
-    problems = list(backing.judge(copy.registered(connection), _subjects(connection)))
-    if problems:
-        more = f", and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
-        raise NotBacked("; ".join(problems[:SHOWN]) + more)
-    return known.after(head.size, new)
+        yield body
 
 
 def grown(connection: sqlite3.Connection, known: Changes, size: int) -> Changes:
@@ -141,12 +146,12 @@ def _remembered(keys_dir: Path, keys: Keys) -> Changes:
     return Changes()
 
 
-def _changes(connection: sqlite3.Connection, first: int, end: int) -> list[bytes]:
+def _changes(connection: sqlite3.Connection, first: int, end: int) -> Iterator[bytes]:
     rows = connection.execute(
         "SELECT body FROM entries WHERE kind = 'change' AND idx >= ? AND idx < ? ORDER BY idx",
         (first, end),
     )
-    return [bytes(body) for (body,) in rows]
+    return (bytes(body) for (body,) in rows)
 
 
 def _newer(connection: sqlite3.Connection, first: int, head: Frontier) -> Iterator[bytes]:
