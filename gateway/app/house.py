@@ -330,8 +330,8 @@ async def _close(house: House) -> None:
         await journal.put(entries.Close(i=journal.next_leaf, t=journal.stamp()))
         await house.publisher.publish()
         house.ledger.log.closed = True
+    house.readers.close()  # whoever closes last folds the WAL in, and readers cannot
     await asyncio.to_thread(house.writer.stop)
-    house.readers.close()
 
 
 class _Rescue:

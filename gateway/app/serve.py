@@ -26,6 +26,7 @@ from gateway.app.logs import configure_logs
 from gateway.app.operations.administration import Administration
 from gateway.app.operations.desk import ApiDesk
 from gateway.app.operations.policy import SIGNAL
+from gateway.app.operations.presence import unresolved
 from gateway.app.peers import with_peers
 from gateway.app.stops import FROZEN, Stopped
 from gateway.app.threshold import bound, close_to_children, open_to_callers, refuse_second
@@ -82,6 +83,8 @@ async def _serve(
         _tell_stopped(house)
         for warning in config.warnings:
             log.warning("configuration", why=warning)
+        for lost in unresolved(house.servers, environ):
+            log.warning("secret_missing", **lost)
         open_to_callers(listener, config)
         server = _Server(_uvicorn_config(edge), house)
         server.heed_signals()  # from the moment it is said that we serve, a signal means: drain

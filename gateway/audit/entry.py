@@ -134,6 +134,7 @@ class Single(_Common, frozen=True, kw_only=True, tag="single"):
     team: str = ""
     server: str = ""
     count: Whole = 0  # of the things listed
+    actors: tuple[str, ...] = ()
     run: str = ""
     chain: tuple[str, ...] = ()
     replays: Whole = 0  # leaf of the intent whose outcome was given again; 0: of none
@@ -159,6 +160,7 @@ class Refused(_Common, frozen=True, kw_only=True, tag="refused"):
     conds: dict[str, bool] = {}
     policy: str = ""
     run: str = ""
+    actors: tuple[str, ...] = ()
     chain: tuple[str, ...] = ()
     detail: dict[str, Whole | str] = {}
 

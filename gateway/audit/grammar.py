@@ -123,6 +123,7 @@ _KINDS: Mapping[str, tuple[Fields, Fields]] = {
             "who": _TEXT,
         },
         {
+            "actors": _SOME,
             "chain": _SOME,
             "count": _COUNTED,
             "replays": _COUNTED,
@@ -136,6 +137,7 @@ _KINDS: Mapping[str, tuple[Fields, Fields]] = {
         {
             "acc": _SOME,
             "act": _one_of(Act),
+            "actors": _SOME,
             "address": _SAID,
             "args": _SAID,
             "chain": _SOME,

@@ -193,6 +193,10 @@ def show_seen(screen: Screen, seen: Mapping[str, Any]) -> None:
         style = {"quarantined": RED, "proposed": YELLOW}.get(change["approval"], "")
         screen.line(f"{change['what']}  {change['object']}  {change['approval']}", style)
     definition_table(screen, seen["definitions"])
+    if answered := seen.get("provider"):
+        screen.note(f"model {name}: its provider answers HTTP {answered['status']}")
+        screen.note(f"asked was: {answered['asked']}")
+        return
     screen.note(f"server {name} answers: {counted(seen['states']) or 'it offers nothing'}")
     if seen["states"].get("proposed"):
         screen.note(f"approve what you have seen: customhouse server approve {name}")

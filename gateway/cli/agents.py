@@ -48,7 +48,7 @@ def list_agents(on: Invocation) -> None:
                 row["tenant"],
                 row["team"],
                 ",".join(row["roles"]),
-                "disabled" if row["disabled"] else "enabled",
+                _state(row),
                 row["origin"],
                 " ".join(row["limits"]),
             )
@@ -57,6 +57,8 @@ def list_agents(on: Invocation) -> None:
     )
     if not rows:
         on.screen.note("no agents yet; add one: customhouse agent add NAME --role ROLE")
+    if any(row.get("at_restart") for row in rows):
+        on.screen.note("the gateway that runs has read its file earlier: restart it")
 
 
 @agent.command("remove")
@@ -147,8 +149,15 @@ def _rows(on: Invocation) -> list[dict[str, Any]]:
     if on.remote is not None:
         return list(on.remote.rows("agent.list"))
     from gateway.app.operations.showing import agent_rows
+    from gateway.cli.reach import with_restart
 
-    return agent_rows(on.reading())
+    return with_restart(on.config, agent_rows(on.reading()))
+
+
+def _state(row: dict[str, Any]) -> str:
+    state = "disabled" if row["disabled"] else "enabled"
+    at_restart = row.get("at_restart")
+    return f"{state}, {at_restart} at a restart" if at_restart else state
 
 
 def _switched(on: Invocation, done: Any, state: str) -> None:

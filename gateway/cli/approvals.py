@@ -149,12 +149,12 @@ def _etag(remote: Remote, approval_id: str) -> str:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    who = " for ".join([row["agent"], *row["actors"]])
+    who = " for ".join([*row["actors"], row["agent"]])
     return row["approval"], row["state"], who, row["object"], row["roles"], row["until"]
 
 
 def _show(screen: Screen, told: Row) -> None:
-    who = " for ".join([told["agent"], *told["actors"]])
+    who = " for ".join([*told["actors"], told["agent"]])
     screen.line(f"{told['approval']}  {told['object']}", BOLD)
     screen.line(f"  asked by: {who} (tenant {told['tenant']})")
     if told["run"]:

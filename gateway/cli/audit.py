@@ -57,9 +57,9 @@ def query(on: Invocation, qualifiers: tuple[str, ...], limit: int, payloads: boo
     customhouse audit query 'tool:docs/*' -status:ok since:24h
     customhouse audit query kind:change author:'uid:0*'
 
-    agent tenant team server tool object kind status code method act call run chain approval rule
-    policy what author subject address by parent since until; a,b: either; x*: begins with;
-    -key:value: not. A run stands in the log as in `audit show`: run:r0123456789abcdef.
+    agent actor tenant team server tool object kind status code method act call run chain approval
+    rule policy what author subject address by parent since until; a,b: either; x*: begins with;
+    -key:value: not. actor: who acts for the agent. run: its id, or r0123456789abcdef as in the log.
     """
     rows = _found(on, qualifiers, limit, payloads=payloads)
     if on.screen.as_json:
@@ -216,11 +216,17 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     return (
         row["at"][:19].replace("T", " "),
         row.get("call", ""),
-        row.get("agent") or row.get("author") or row.get("address") or "",
+        _who(row),
         _what(row),
         " ".join(filter(None, (row.get("status", ""), codes))),
         _more(row),
     )
+
+
+def _who(row: dict[str, Any]) -> str:
+    if "agent" in row:
+        return " for ".join((*row.get("actors", ()), row["agent"]))  # the nearest does it
+    return row.get("author") or row.get("address") or ""
 
 
 def _what(row: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ import click
 
 from gateway.cli.elsewhere import Elsewhere, where
 from gateway.cli.lazy import Late, LazyGroup
+from gateway.cli.meant import in_our_words
 from gateway.cli.screen import show_refused
 from gateway.domain.operator import Exit, OperationRefused
 
@@ -39,8 +40,8 @@ COMMANDS = {
     "policy": Late("gateway.cli.policies:policy", "Who may do what: check, test, ask, apply."),
     "approval": Late("gateway.cli.approvals:approval", "Calls that wait for somebody's yes."),
     "run": Late("gateway.cli.runs:run", "Calls that belong together, and what they cost."),
-    "peer": Late("gateway.cli.stopping:peer", "Other agents behind the border: stop, let go on."),
-    "model": Late("gateway.cli.stopping:model", "Models behind the border: stop, let go on."),
+    "peer": Late("gateway.cli.stopping:peer", "Agents behind the border: list, stop, resume."),
+    "model": Late("gateway.cli.stopping:model", "Models behind the border: list, stop, resume."),
     "freeze": Late("gateway.cli.stopping:freeze", "Stop everything, at once."),
     "thaw": Late("gateway.cli.stopping:thaw", "Let calls through again."),
     "budget": Late("gateway.cli.budgets:budget", "What limits have left."),
@@ -75,7 +76,7 @@ class Root(LazyGroup):
             ended = super().main(arguments, *more, **extra)
             sys.stdout.flush()
         except click.UsageError as err:
-            err.show()
+            in_our_words(err).show()
             return Exit.USAGE
         except click.ClickException as err:
             err.show()

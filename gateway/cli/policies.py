@@ -132,9 +132,9 @@ def explain(on: Invocation, agent: str, object_: str, **given: Any) -> None:
     """
     told, said = _told(on, agent, object_, **given)
     on.screen.whole(told)
+    if told["stopped"]:  # first, for no rule is to blame
+        on.screen.line(f"stopped: {told['stopped']}", RED)
     on.screen.text(said)
-    if told["stopped"]:
-        on.screen.line(f"  but: {told['stopped']}", RED)
 
 
 @policy.command("can-i")
@@ -274,7 +274,7 @@ def _told(on: Invocation, agent: str, object_: str, **given: Any) -> tuple[dict[
     """The answer to a question, and the same in a few lines."""
     if on.remote is None:
         answer = _asked(on, agent, object_, **given)
-        return answer.as_json(), answer.explanation.say()
+        return answer.as_json(), answer.say()
     if given["proved"] != NOTHING or "/" in agent:
         raise usage(
             "only agents are asked about from elsewhere",
@@ -291,12 +291,13 @@ def _told(on: Invocation, agent: str, object_: str, **given: Any) -> tuple[dict[
 
 
 def _asked(on: Invocation, agent: str, object_: str, **given: Any) -> Answer:
-    from gateway.app.operations.asking import Proved, Question, ask
+    from gateway.app.operations.asking import Proved, Question, ask, in_full
 
     arguments = sys.stdin.read() if given["arguments"] == "-" else given["arguments"]
     house = on.reading()
     proved, at_us = Proved(*given["proved"]), _at_us(given["at"])
-    question = Question(agent, object_, given["act"], arguments, at_us, proved)
+    named = in_full(house, object_)
+    question = Question(agent, named, given["act"], arguments, at_us, proved)
     return ask(house, _snapshot(on, house, draft=given["draft"], at=given["at"]), question)
 
 

@@ -80,6 +80,25 @@ def with_lock(config: Config, rows: list[dict[str, Any]]) -> list[dict[str, Any]
     return [row | {"not_in_lock": unlocked.get(row["object"], "")} for row in rows]
 
 
+def with_restart(config: Config, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Agents with `at_restart`: what becomes of each when the gateway that runs reads its file anew."""
+    answer = None
+    with suppress(OperationRefused):  # one that does not answer takes no list away
+        answer = ask(config.data_dir / SOCKET, "agent.list", {})
+    if answer is None or "ok" not in answer:
+        return [row | {"at_restart": ""} for row in rows]
+    running = {row["name"]: row for row in answer["ok"]}
+    marked = [row | {"at_restart": _at_restart(row, running)} for row in rows]
+    gone = running.keys() - {row["name"] for row in rows}
+    return marked + [running[name] | {"at_restart": "removed"} for name in sorted(gone)]
+
+
+def _at_restart(row: dict[str, Any], running: Mapping[str, Any]) -> str:
+    if row["name"] not in running:
+        return "added"
+    return "" if running[row["name"]] == row else "changed"
+
+
 def ask(path: Path, name: str, args: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The server's answer, or None when none listens at *path*."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:

@@ -25,6 +25,8 @@ _EXIT_OF: Final[Mapping[int, Exit]] = {
     422: Exit.INVALID,
     429: Exit.UNREACHABLE,
 }
+_BY_POLICY: Final = frozenset({"forbidden", "denied"})
+_ANY_ROLE: Final = "Ask for a role"  # what the API says to whoever policy refuses
 _PROBLEM, _JSON = "application/problem+json", "application/json"
 
 
@@ -100,7 +102,7 @@ class Remote:
             said = exchange.whole()
         except Lost as err:
             raise _silent(str(err), route) from err
-        return _read(status, exchange.kind, said, self.url), exchange.header("ETag")
+        return _read(status, exchange.kind, said, route, self.url), exchange.header("ETag")
 
 
 def not_remote() -> OperationRefused:
@@ -114,7 +116,7 @@ def _parts(route: Route) -> list[str]:
     return re.findall(r"\{(\w+)\}", route.path)
 
 
-def _read(status: int, kind: str, said: bytes, url: str) -> Any:
+def _read(status: int, kind: str, said: bytes, route: Route, url: str) -> Any:
     try:
         value = json.loads(said)
     except (ValueError, RecursionError):
@@ -122,7 +124,7 @@ def _read(status: int, kind: str, said: bytes, url: str) -> Any:
     if status in (200, 201) and kind == _JSON and isinstance(value, dict):
         return value
     if kind == _PROBLEM and isinstance(value, dict):
-        raise _refused(status, value)
+        raise _refused(status, value, route)
     raise OperationRefused(
         f"{url} answered {status}, and not as a gateway does",
         "there is no gateway, or one without this API, or something stands before it",
@@ -131,12 +133,22 @@ def _read(status: int, kind: str, said: bytes, url: str) -> Any:
     )
 
 
-def _refused(status: int, problem: Mapping[str, Any]) -> OperationRefused:
+def _refused(status: int, problem: Mapping[str, Any], route: Route) -> OperationRefused:
     what, why, fix = (str(problem.get(key, "")) for key in ("detail", "title", "fix"))
-    call = problem.get("call_id")
-    why = f"{problem.get('code', 'refused')}: {why}" + (f" (call {call})" if call else "")
+    call, code = problem.get("call_id"), str(problem.get("code", "refused"))
+    if code in _BY_POLICY:
+        why, fix = _missing(route, fix)
+    why = ": ".join(filter(None, (code, why))) + (f" (call {call})" if call else "")
     default = Exit.UNREACHABLE if status >= 500 else Exit.USAGE
     return OperationRefused(what, why, fix, _EXIT_OF.get(status, default))
+
+
+def _missing(route: Route, fix: str) -> tuple[str, str]:
+    """What the command needs; no word of policy where another rule said no, with a *fix* of its own."""
+    if not fix.startswith(_ANY_ROLE):
+        return "", fix
+    right = f"{route.act} on admin/{route.noun}" + (", in every tenant (*)" * route.of_house)
+    return f"this needs {right}", f"ask for a role whose rules allow {right}"
 
 
 def _silent(told: str, route: Route) -> OperationRefused:

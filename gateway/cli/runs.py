@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -10,6 +11,7 @@ from gateway.cli.invocation import Invocation, changing, common, end, now_us
 from gateway.domain.operator import Exit
 
 _HOUR_US = 3_600_000_000
+_LISTED = ("RUN", "TENANT", "AGENTS", "CALLS", "REFUSED", "TOKENS", "COST", "STATE")
 
 
 @click.group()
@@ -27,19 +29,7 @@ def show_all(on: Invocation, hours: int) -> None:
     with on.trail() as trail:
         rows = run_rows(trail, now_us() - hours * _HOUR_US)
     on.screen.whole(rows)
-    on.screen.table(
-        ("RUN", "TENANT", "AGENTS", "CALLS", "REFUSED", "TOKENS", "COST", "STATE"),
-        [
-            (
-                row["run"],
-                row["tenant"],
-                " ".join(row["agents"]),
-                *(str(row[key]) for key in ("calls", "refused", "tokens", "cost")),
-                _state(row),
-            )
-            for row in rows
-        ],
-    )
+    on.screen.table(_LISTED, [_row(row) for row in rows])
     if not rows:
         on.screen.note(f"no run did anything in the last {hours} h")
 
@@ -66,8 +56,9 @@ def show_one(on: Invocation, name: str, tenant: str) -> None:
     )
     on.screen.line(
         f"{shown['calls']} calls, {shown['refused']} refused, {shown['tokens']} tokens,"
-        f" cost {shown['cost']}, by {len(shown['agents'])} agents; {_state(shown)}"
+        f" cost {shown['cost']}, by {_number_of(shown['agents'])}; {_state(shown)}"
     )
+    on.screen.line(f"agents: {', '.join(shown['agents'])}")
 
 
 @run.command("stop")
@@ -80,7 +71,29 @@ def stop(on: Invocation, name: str, tenant: str, reason: str) -> None:
     done = on.change("run.stop", run=name, tenant=tenant, reason=reason)
     on.screen.whole(done)
     already = "" if done["changed"] else " already"
-    on.screen.line(f"run {done['run']} is stopped{already}")
+    if done["known"] is not False:
+        on.screen.line(f"run {done['run']} is stopped{already}")
+        return
+    on.screen.line(
+        f"run {done['run']} is stopped{already}, in case it comes: the log knows no call of this run"
+    )
+    on.screen.note(
+        f"an id is looked for in one tenant, here {tenant}: --tenant; see: customhouse run list"
+    )
+
+
+def _row(row: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        row["run"],
+        row["tenant"],
+        " ".join(row["agents"]),
+        *(str(row[key]) for key in ("calls", "refused", "tokens", "cost")),
+        _state(row),
+    )
+
+
+def _number_of(agents: Sequence[str]) -> str:
+    return f"{len(agents)} agent" if len(agents) == 1 else f"{len(agents)} agents"
 
 
 def _state(row: dict[str, Any]) -> str:

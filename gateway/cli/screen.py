@@ -55,13 +55,13 @@ class Screen:
     def table(
         self, columns: Sequence[str], rows: Iterable[Sequence[str]], *, unfolded: int = 1
     ) -> None:
-        """A table on a terminal; else one line for each row, without headings, tabs between.
+        """A table on a terminal; else a line for each row below one of headings, tabs between.
 
-        The first *unfolded* columns are never broken into several lines.
+        Without rows nothing is written there. The first *unfolded* columns are never broken into several lines.
         """
         shown = [[visible(cell) for cell in row] for row in rows]
         if not self.is_terminal:
-            for row in shown:
+            for row in [columns, *shown] if shown else []:
                 click.echo("\t".join(row))
             return
         from rich.console import Console

@@ -24,6 +24,12 @@ server.add_command(add)
 def list_servers(on: Invocation) -> None:
     """Every server, declared or registered; models and peers, too."""
     rows = rows_of(on)
+    show_rows(on, rows)
+    if not rows:
+        on.screen.note("no servers yet; add one: customhouse server add NAME -- COMMAND")
+
+
+def show_rows(on: Invocation, rows: list[dict[str, Any]]) -> None:
     on.screen.whole(rows)
     on.screen.table(
         ("SERVER", "KIND", "STATE", "DEFINITIONS", "APPROVE", "ORIGIN", "TARGET"),
@@ -40,8 +46,6 @@ def list_servers(on: Invocation) -> None:
             for row in rows
         ],
     )
-    if not rows:
-        on.screen.note("no servers yet; add one: customhouse server add NAME -- COMMAND")
 
 
 @server.command("show")
@@ -64,7 +68,11 @@ def show(on: Invocation, name: str) -> None:
 @click.argument("name")
 @common
 def test(on: Invocation, name: str) -> None:
-    """Look at the server now. What is new is proposed, what changed is quarantined. Exit 5: no answer."""
+    """Look at the server now. What is new is proposed, what changed is quarantined. Exit 5: no answer.
+
+    The provider of a model is asked for its list of models (GET {url}/models): whether it answers, and
+    takes the credential.
+    """
     seen = on.change("server.test", name=name)
     on.screen.whole(seen)
     show_seen(on.screen, seen)
@@ -186,12 +194,7 @@ def _with_failures(on: Invocation, rows: list[dict[str, Any]]) -> list[dict[str,
     from gateway.cli.reach import health
 
     said = health(on.config) or {}
-    failures, unlocked = said.get("failures", {}), said.get("servers_not_in_lock", ())
-    return [
-        row
-        | server_state(row, str(failures.get(row["name"], "")), in_lock=row["name"] not in unlocked)
-        for row in rows
-    ]
+    return [row | server_state(row, said) for row in rows]
 
 
 def _switched(on: Invocation, done: Any, state: str) -> None:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import shlex
+from typing import TYPE_CHECKING
 
 import click
 
 from gateway.cli.invocation import Invocation, common
+
+if TYPE_CHECKING:
+    from gateway.app.operations.reading import Reading
 
 
 @click.command()
@@ -25,9 +30,28 @@ def serve(on: Invocation, frozen: bool) -> None:
 
     def ready(url: str) -> None:
         on.screen.note(f"customhouse serves {url}/mcp")
-        on.screen.note(f"next: {_next(on)}")
+        waiting = "" if lock else _waiting(on.reading())  # nothing is approved for a frozen one
+        on.screen.note(f"next: {waiting or _next(on)}")
 
     run(config, os.environ, ready, lock)
+
+
+def _waiting(house: Reading) -> str:
+    """How to approve what waits for it; "" when nothing does."""
+    from gateway.app.operations.places import object_of
+    from gateway.domain.model import Approval
+
+    known = sorted(house.registry.pins.values(), key=lambda pin: pin.place)
+    there = [pin for pin in known if pin.place[0] in house.servers and not pin.gone]
+    places = {
+        state: [pin.place for pin in there if pin.approval is state]
+        for state in (Approval.PROPOSED, Approval.QUARANTINED)
+    }
+    if proposed := places[Approval.PROPOSED]:
+        return f"customhouse server approve {proposed[0][0]}"
+    if quarantined := places[Approval.QUARANTINED]:
+        return f"customhouse tool diff {shlex.quote(object_of(quarantined[0]))}"
+    return ""
 
 
 def _next(on: Invocation) -> str:

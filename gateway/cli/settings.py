@@ -33,17 +33,15 @@ def show(on: Invocation) -> None:
 @config.command("check")
 @common
 def check(on: Invocation) -> None:
-    """Whether the gateway would open with it: secrets there, policy valid. Exit 3: it would not."""
-    from gateway.app.operations.affording import unaffordable
-    from gateway.app.operations.presence import absent, strays
+    """Whether the gateway would open with it, and find each secret. No server is asked anything.
 
+    Exit 3: it would not open; or it would, and refuse the calls of a server, model or peer whose
+    secret it cannot find: that is said of each.
+    """
     read = on.config
     problems = list(_problems(on, read))
-    warnings = [*read.warnings, *absent(read)]
-    if not problems:  # else the registry may be what cannot be read
-        house = on.reading()
-        warnings += strays(read, house.servers)
-        warnings += unaffordable(read, house.identity.agents.values(), house.servers)
+    warnings = [*read.warnings, *_warnings(on, read, sound=not problems)]
+    problems += _lost(read)
     if on.screen.as_json:
         on.screen.value({"problems": [no.as_json() for no in problems], "warnings": warnings})
     else:
@@ -52,7 +50,8 @@ def check(on: Invocation) -> None:
         for warning in warnings:
             on.screen.note(f"warning: {warning}")
         if not problems:
-            on.screen.line(f"{read.file or 'the defaults'}: nothing is wrong")
+            else_ = "else " if warnings or not read.policies.is_dir() else ""
+            on.screen.line(f"{read.file or 'the defaults'}: nothing {else_}is wrong")
     end(Exit.INVALID if problems else Exit.YES)
 
 
@@ -65,9 +64,28 @@ def schema(on: Invocation) -> None:
     on.screen.value(of_file())
 
 
+def _warnings(on: Invocation, read: Config, *, sound: bool) -> Iterator[str]:
+    """What is worth a person's look; unless it is *sound*, the registry may be what cannot be read."""
+    from gateway.app.operations.affording import unaffordable
+    from gateway.app.operations.presence import absent, strays
+    from gateway.app.operations.slips import declared_roles, unknown_skills
+    from gateway.policy import files
+    from gateway.policy.load import compile as compile_policy
+
+    yield from absent(read)
+    if not sound:
+        return
+    house = on.reading()
+    yield from strays(read, house.servers)
+    yield from unaffordable(read, house.identity.agents.values(), house.servers)
+    yield from unknown_skills(read, house)
+    if read.policies.is_dir():
+        source = files.read(read.policies)
+        yield from declared_roles(read, compile_policy(source, house.identity.bindings()))
+
+
 def _problems(on: Invocation, read: Config) -> Iterator[OperationRefused]:
     from gateway.app.operations.faults import told
-    from gateway.app.operations.presence import unresolved
     from gateway.config import agent_keys, check_exposure
 
     try:
@@ -80,7 +98,13 @@ def _problems(on: Invocation, read: Config) -> Iterator[OperationRefused]:
         if no is None:
             raise
         yield no
-    for said in unresolved(read, os.environ):
+
+
+def _lost(read: Config) -> Iterator[OperationRefused]:
+    """Secrets without which the gateway opens, and refuses calls."""
+    from gateway.app.operations.presence import unresolved
+
+    for said in unresolved(read.upstreams, os.environ):
         yield OperationRefused(said["what"], said["why"], said["fix"], Exit.INVALID)
 
 

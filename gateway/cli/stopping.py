@@ -1,4 +1,4 @@
-"""customhouse freeze, thaw, and suspend for what is no server."""
+"""customhouse freeze, thaw, and list and suspend for what is no server."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from copy import copy
 import click
 
 from gateway.cli.invocation import Invocation, changing, common
-from gateway.cli.servers import rows_of
+from gateway.cli.servers import rows_of, show_rows
 
 
 @click.command("freeze")
@@ -41,6 +41,17 @@ def model() -> None:
     """Models behind the border; all else is as for servers."""
 
 
+@click.command("list")
+@common
+def list_kind(on: Invocation) -> None:
+    """What there is of the kind; `customhouse server list` has all."""
+    word = _kind()
+    rows = [row for row in rows_of(on) if row["kind"] == word]
+    show_rows(on, rows)
+    if not rows:
+        on.screen.note(f"no {word}s yet; declare one in the configuration: [{word}s.NAME]")
+
+
 @click.command("suspend")
 @click.argument("name")
 @changing
@@ -69,12 +80,18 @@ def _check_kind(on: Invocation, name: str) -> None:
     """Raises: OperationRefused: there is none of this name of the kind that the command is about."""
     from gateway.app.operations.entering import unknown
 
-    kind = click.get_current_context().parent
-    word = kind.info_name if kind is not None else "peer"
+    word = _kind()
     if not any(row["name"] == name and row["kind"] == word for row in rows_of(on)):
-        raise unknown(str(word), name, "see: customhouse server list")
+        raise unknown(word, name, "see: customhouse server list")
+
+
+def _kind() -> str:
+    """Which of the groups the command was called in: model, peer."""
+    group = click.get_current_context().parent
+    return str(group.info_name) if group is not None else "peer"
 
 
 for group in (peer, model):  # copies: the help of each ends with its own words
+    group.add_command(copy(list_kind))
     group.add_command(copy(suspend))
     group.add_command(copy(resume))

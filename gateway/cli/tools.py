@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from gateway.cli.invocation import Invocation, changing, common, end
-from gateway.cli.screen import BOLD, Screen
+from gateway.cli.screen import BOLD, YELLOW, Screen
 from gateway.domain.operator import Exit, OperationRefused, usage
 
 MIN_DIGEST = 8
@@ -235,9 +235,7 @@ def _show_answer(screen: Screen, done: dict[str, Any]) -> None:
 
     screen.note(f"call {done['call']}: {done['status']} {done['code']}".rstrip())
     if done["status"] == "refused":
-        screen.line(done["sentence"], BOLD)
-        if done["decision"]:
-            screen.text(done["decision"])
+        _show_refused(screen, done)
         return
     charged = ", ".join(f"{amount} {meter}" for meter, amount in done["charged"].items())
     screen.note(f"charged: {charged}")
@@ -247,3 +245,15 @@ def _show_answer(screen: Screen, done: dict[str, Any]) -> None:
         if done[part] is not None:
             for line in pretty(done[part]):
                 screen.line(line)
+
+
+def _show_refused(screen: Screen, done: dict[str, Any]) -> None:
+    """What stands beside policy comes first: then no rule is to blame."""
+    if done.get("stopped"):
+        screen.line(done["stopped"], BOLD)
+    screen.line(done["sentence"], BOLD)
+    approval = done["detail"].get("approval", "")
+    if approval and done["code"] == "approval_needed":
+        screen.line(f"approval {approval}: customhouse approval approve {approval}", YELLOW)
+    if done["decision"]:
+        screen.text(done["decision"])

@@ -122,6 +122,8 @@ def check_exposure(config: Config, issued_keys: int) -> None:
 
 
 _UNENCRYPTED = "the credential crosses the network unencrypted (use https)"
+_ADDED = ("/chat/completions", "/completions", "/responses", "/embeddings")
+_NO_CARD = "it leads to no card (most agents have theirs at /.well-known/agent-card.json)"
 _Contradiction = tuple[tuple[str, ...], str, str, str]  # where, what, why, fix
 
 
@@ -230,6 +232,18 @@ def _warnings(config: Config) -> Iterator[str]:
                     yield f"{section}.{name}: {exposed}"
             if one.auth and _in_the_clear(one.url):
                 yield f"{section}.{name}.url: {_UNENCRYPTED}"
+    yield from _about_urls(config)
+
+
+def _about_urls(config: Config) -> Iterator[str]:
+    """URLs that lead past what is meant, whoever is there."""
+    for name, model in config.models.items():
+        path = urlsplit(model.url).path.rstrip("/")
+        if ending := next((end for end in _ADDED if path.endswith(end)), ""):
+            yield f"models.{name}.url: {ending} is added to it for each call (leave it out)"
+    for name, peer in config.peers.items():
+        if not urlsplit(peer.url).path.strip("/"):
+            yield f"peers.{name}.url: {_NO_CARD}"
 
 
 def _behind(config: Config) -> tuple[tuple[str, Mapping[str, Upstream]], ...]:

@@ -236,6 +236,8 @@ def budget(raw: Any) -> dict[tuple[str, str], int]:
         if meter not in METERS:
             raise Unfit(f"expected the meters {', '.join(METERS)}, not {ascii(meter)[:40]}")
         for one in written if isinstance(written, list) else [written]:
+            if not isinstance(one, str):
+                raise Unfit(f'expected of {meter} an amount such as "5k/day", not {_kind(one)}')
             amount, window = Budget.parse(text(one))
             if (meter, window) in limits:
                 raise Unfit(f"{meter} per {window} is given twice")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from gateway.config.examples import example_of
 from gateway.config.keys import LIMITS, SECTIONS, TOP, Key
 from gateway.config.source import KeyPath, Source
 from gateway.config.values import (
@@ -115,9 +116,8 @@ class Reader:
             try:
                 values[key] = self._anchored(parse(raw))
             except ValueError as err:
-                raise self.source.error(
-                    (*path, key), str(err), _UNDERSTOOD, f"correct the value of {key}"
-                ) from err
+                fix = _example(path, key, default)
+                raise self.source.error((*path, key), str(err), _UNDERSTOOD, fix) from err
             self._note((*path, key), raw, given=key in table)
         return values
 
@@ -284,6 +284,12 @@ class Reader:
             raw = raw.partition("?")[0] + "?..."  # some put a secret there
         origin = self.source.origin(path) if given else "default"
         self.settings.append(Setting(".".join(path), _toml(raw), origin))
+
+
+def _example(path: KeyPath, key: str, default: Any) -> str:
+    """How *key* of the table at *path* could be written."""
+    shown = example_of(path[0] if path else "", key) or ("" if default is None else _toml(default))
+    return f"for example: {key} = {shown}" if shown else f"correct the value of {key}"
 
 
 def _meant(key: str, known: list[str]) -> str:

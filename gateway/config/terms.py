@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.config import issuers
-from gateway.config.kinds import Parse, Unfit, integer, names, text, texts
+from gateway.config.kinds import BOUNDS, Parse, Unfit, integer, names, text, texts
 from gateway.config.values import Rules
 from gateway.domain.model import ModelTerms
 from gateway.domain.run import RunLimits
@@ -47,13 +47,27 @@ def schema_file(raw: Any) -> Path:
     return Path(raw.removeprefix("file:")).expanduser()
 
 
+_amount = integer(0, MAX_AMOUNT)
+
+
+def price(raw: Any) -> int:
+    """Of a million tokens, in micro-units."""
+    try:
+        return int(_amount(raw))
+    except Unfit:
+        unit = "expected micro-units for a million tokens, as a whole number"
+        raise Unfit(f"{unit}: 0.15 for a million tokens is 150_000") from None
+
+
+BOUNDS[price] = BOUNDS[_amount]
+
 # Key -> how it is read, and where the value goes.
 MODEL: Mapping[str, tuple[Parse, str]] = {
     "id": (text, "id"),
     "class": (size, "size"),
     "context": (integer(1, 1_000_000_000), "context_tokens"),
-    "prompt": (integer(0, MAX_AMOUNT), "prompt_micros"),
-    "completion": (integer(0, MAX_AMOUNT), "completion_micros"),
+    "prompt": (price, "prompt_micros"),
+    "completion": (price, "completion_micros"),
     "underreport": (integer(0, 100), "underreport_percent"),
 }
 RULES: Mapping[str, tuple[Parse, str]] = {

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -29,14 +30,11 @@ MAX_OPEN_IN_ALL = 10_000
 MAX_SHOWN_BYTES = 24_000  # of arguments: what nobody can read through, nobody can approve
 MAX_CALLS = 1_000  # of one approval for a run
 _MESSAGE = "message"  # to an agent
-# Beside the arguments: of the protocol, of ours, and of the trace; all else a server may act on.
-_NOT_SAID = (
-    "io.modelcontextprotocol/",
-    "io.customhouse/",
-    "progressToken",
-    "traceparent",
-    "tracestate",
-)
+# Beside the arguments: of the protocol and of ours, which are not passed on, and of the trace. All
+# else a server may act on.
+_OURS = ("io.modelcontextprotocol/", "io.customhouse/")
+_OF_EACH_CALL = frozenset({"progressToken", "traceparent"})  # passed on as they have to look
+_TRACE_STATE = re.compile(rb'"[ !#-\[\]-~]{0,512}"')  # W3C Trace Context s3.3: short text
 _SAID_LATER = ("inputResponses", "requestState")  # only later rounds of a call have these
 
 Alternatives = tuple[tuple[str, ...], ...]  # any of these sets of roles is enough
@@ -229,9 +227,7 @@ def sent(call: Call) -> Mapping[str, bytes]:
     Later rounds repeat the call with what its caller was asked meanwhile; that is not asked again.
     A message to an agent has another id each time it is sent, and says the same.
     """
-    aside = {
-        f"_meta.{name}": raw for name, raw in call.meta.items() if not name.startswith(_NOT_SAID)
-    }
+    aside = {f"_meta.{name}": raw for name, raw in call.meta.items() if _is_said(name, raw)}
     if call.kind is Kind.PEER and _MESSAGE in call.params:
         members = msgspec.json.decode(call.params[_MESSAGE], type=dict[str, msgspec.Raw])
         members.pop("messageId", None)
@@ -240,6 +236,12 @@ def sent(call: Call) -> Mapping[str, bytes]:
         return {**call.params, **aside}
     said = {name: raw for name, raw in call.params.items() if name not in _SAID_LATER}
     return {**said, **aside}
+
+
+def _is_said(name: str, raw: bytes) -> bool:
+    if name == "tracestate":
+        return _TRACE_STATE.fullmatch(raw) is None
+    return name not in _OF_EACH_CALL and not name.startswith(_OURS)
 
 
 def arguments_digest(params: Mapping[str, bytes]) -> str:

@@ -140,6 +140,10 @@ def read_card(body: bytes) -> Card:
     if not skills or len(skills) > MAX_SKILLS:
         raise BadCard(f"it has {len(skills)} skills; 1 to {MAX_SKILLS} can be used")
     signatures = tuple(_signature(one) for one in raw)
+    try:
+        canonical_json(members)  # as it is pinned, listed and signed, skills and all
+    except NotCanonical as err:
+        raise BadCard(f"it has no canonical form: {err}") from None
     return Card(members, signatures, _chosen(members.get("supportedInterfaces", [])))
 
 

@@ -34,13 +34,21 @@ def canonical(definition: Mapping[str, Any]) -> bytes:
     ).encode()
 
 
+def unreadable(name: str, body: bytes) -> bytes:
+    """What is kept of a definition that is no JSON we can read: it changes when that changes."""
+    return json.dumps({"name": name, "unreadable": digest(body)}, separators=(",", ":")).encode()
+
+
 def digest(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest()
 
 
 def only_reads(body: bytes) -> bool:
     """Whether the tool is marked as one that changes nothing (annotations.readOnlyHint)."""
-    annotations = json.loads(body).get("annotations")
+    try:
+        annotations = json.loads(body).get("annotations")
+    except (ValueError, RecursionError):
+        return False
     return isinstance(annotations, dict) and annotations.get("readOnlyHint") is True
 
 

@@ -288,7 +288,7 @@ class Outcome:
     status: Status
     result: bytes = b""  # raw JSON of `result` as the upstream made it
     error: bytes = b""  # raw JSON of `error` (RPC_ERROR)
-    code: str = ""  # our stable word for FAILED and TOO_LARGE: a row of domain/refusal.py
+    code: str = ""  # a row of domain/refusal.py; of a model also http_ and a status
     received_bytes: int = 0  # everything relayed or received, also when withheld
     upstream_s: float = 0.0
     sent: bool = True  # False: the upstream was never touched, nothing is owed

@@ -59,10 +59,15 @@ def ceiling(body: bytes, arguments: Mapping[str, Any], definition: Definition) -
 def prompt_ceiling(body: bytes, arguments: Mapping[str, Any], terms: ModelTerms) -> int:
     """The most tokens that the request can be. Inputs of embeddings are a prompt each."""
     held = -(-len(body) // _BYTES_PER_HELD_TOKEN)
-    n_opaque = sum(_n_opaque(arguments.get(key)) for key in _GIVEN)
+    opaque = n_opaque(arguments)
     if is_embedding(arguments):
-        return held + n_opaque * terms.context_tokens
-    return terms.context_tokens if n_opaque else min(held, terms.context_tokens)
+        return held + opaque * terms.context_tokens
+    return terms.context_tokens if opaque else min(held, terms.context_tokens)
+
+
+def n_opaque(arguments: Mapping[str, Any]) -> int:
+    """How many parts of a request may be any number of tokens: images, sounds, files."""
+    return sum(_n_opaque(arguments.get(key)) for key in _GIVEN)
 
 
 def answer_ceiling(arguments: Mapping[str, Any]) -> int:
@@ -149,15 +154,15 @@ def _is_aside(key: str, value: Any) -> bool:
 
 def _n_opaque(given: Any) -> int:
     """How many parts may be any number of tokens: an image, a sound, all that is not known as text."""
-    n_opaque, left = 0, [given]
+    count, left = 0, [given]
     while left:
         one = left.pop()
         if isinstance(one, list):
             left += one
         elif isinstance(one, dict):
-            n_opaque += not _is_text(one)
+            count += not _is_text(one)
             left += [one.get(key) for key in _PARTS]
-    return n_opaque
+    return count
 
 
 def _is_text(one: Mapping[str, Any]) -> bool:

@@ -340,6 +340,20 @@ BY_ID: Mapping[str, Refusal] = MappingProxyType(
 )
 
 
+_HTTP = "http_"
+
+
+def code_of_status(status: int) -> str:
+    """Outcome.code of what an upstream answered with *status*, and with nothing that could be used."""
+    return f"{_HTTP}{status}"
+
+
+def status_in_code(code: str) -> int:
+    """The status that *code* says; 0: it says none."""
+    said = code.removeprefix(_HTTP)
+    return int(said) if said != code and said.isdecimal() else 0
+
+
 def bad_params(problem: str) -> Refused:
     """A request that makes no sense; *problem* is for the log, too."""
     return Refused(BAD_PARAMS, detail={"problem": problem})

@@ -50,6 +50,7 @@ from gateway.edge.strict import Message
 from gateway.edge.subscriptions import Subscriptions
 from gateway.edge.tasks import METHODS as TASK_METHODS
 from gateway.edge.tasks import Tasks
+from gateway.edge.ties import NewRuns
 
 _GIVEN = frozenset({Status.OK, Status.TOOL_ERROR, Status.INPUT_REQUIRED})
 _NOBODY = Answer(499, b"")  # the caller has left; nobody reads this
@@ -60,6 +61,7 @@ _NOTHING = b"{}"
 class Answers:
     def __init__(self, house: House, settings: Settings) -> None:
         self._house = house
+        self.runs = NewRuns(house.state_key, house.clock)
         self._own = Identification.of(settings.version)
         self._states = States(house.state_key, token_hex(16))
         self._tasks = Tasks(house.state_key)
@@ -70,6 +72,7 @@ class Answers:
     def reseal(self, state_key: bytes) -> None:
         self._states = States(state_key, token_hex(16))
         self._tasks = Tasks(state_key)
+        self.runs.reseal(state_key)
         if self._house.elicitation is not None:
             self._house.elicitation.reseal(state_key)
 
@@ -82,9 +85,8 @@ class Answers:
 
         A fault is caught here, once, and nothing of it reaches the caller but a call id.
         """
-        asked = exchange.asked
+        asked, message = exchange.asked, exchange.asked.message
         exchange.governed = True
-        message = asked.message
         uri, inner = _uri_asked(message), is_inner(asked)
         asking = Asking(message.id, message.method, asked.client.modern, uri, inner)
         call_id = new_call_id(self._house.clock())
@@ -276,7 +278,7 @@ class Answers:
         respondent = Respondent(exchange, exchange.asks)
 
         async def govern(one: Call) -> Reply:
-            return await self._house.pipeline.govern(one, exchange, respondent)
+            return exchange.told(await self._house.pipeline.govern(one, exchange, respondent))
 
         if call.client.modern:
             if call.round > 1 and call.method not in TASK_METHODS:
@@ -370,8 +372,7 @@ class Answers:
 
     def _continued(self, call: Call, token: object) -> Call:
         """The same call, as the round that its requestState continues."""
-        params = dict(call.params)
-        del params[_STATE]
+        params = {name: raw for name, raw in call.params.items() if name != _STATE}
         if token is None:
             return replace(call, params=params)
         if not call.client.modern:

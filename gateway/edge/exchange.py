@@ -5,12 +5,13 @@ from __future__ import annotations
 import msgspec
 from starlette.types import Send
 
+from gateway.domain.model import Reply
 from gateway.edge.asks import Asks
 from gateway.edge.calls import Asked
 from gateway.edge.levels import LOG_LEVEL_META, is_heard
 from gateway.edge.line import Leave, Line
 from gateway.edge.reply import Answer
-from gateway.edge.ties import RUN_HEADER
+from gateway.edge.ties import tell_run
 
 
 class _Params(msgspec.Struct):
@@ -35,12 +36,18 @@ class Exchange(Line):
         self.asked = asked
         self.run = asked.ties.run
         if self.run:
-            self.headers.append((RUN_HEADER, self.run.encode("ascii")))
+            tell_run(self.headers, self.run)
         self.address = address
         self.asks: Asks | None = None  # of the session: how its caller is asked something
         self.answer: Answer | None = None  # what the pipeline made of it, when it is in
         self.governed = False  # the pipeline was asked
         self.negotiated = ""  # the revision that an initialize settled on
+
+    def told(self, reply: Reply) -> Reply:
+        """*reply*, of whose run the response tells: an earlier answer may be of another, or of none."""
+        if reply.is_replay and not self.streaming:
+            tell_run(self.headers, reply.call.run)
+        return reply
 
     async def notify(self, frame: bytes) -> None:
         """Pass on one notification of the upstream, if the caller can hear it and asked for it."""

@@ -27,7 +27,7 @@ from gateway.edge.reply import Answer
 from gateway.edge.sdk import SESSION_HEADER, SdkLeg
 from gateway.edge.sessions import Owner, Session, Sessions, Slot, begin, owner_of
 from gateway.edge.strict import Message, Response
-from gateway.edge.ties import ties_of
+from gateway.edge.ties import NewRuns, ties_of
 from gateway.edge.watch import Watch
 
 VERSIONS = frozenset({b"2024-11-05", b"2025-03-26", b"2025-06-18", b"2025-11-25"})
@@ -59,7 +59,7 @@ class Handshake:
             await self._open(arrival)
             return
         session = self._find(arrival.visitor)
-        exchange = _exchange(arrival, session.client, session.hearing)
+        exchange = _exchange(arrival, self._answers.runs, session.client, session.hearing)
         exchange.asks = session.asks
         if not message.id:
             await self._notified(exchange, arrival, session)
@@ -114,7 +114,7 @@ class Handshake:
     async def _open(self, arrival: Arrival) -> None:
         owner = _owner(arrival.visitor)
         declared = _declared(arrival)
-        exchange = _exchange(arrival, declared)
+        exchange = _exchange(arrival, self._answers.runs, declared)
         with self._sessions.slot(owner, monotonic()) as slot:
             await self._agree(exchange, arrival, slot)
 
@@ -176,13 +176,15 @@ def _declared(arrival: Arrival) -> Client:
     )
 
 
-def _exchange(arrival: Arrival, client: Client, hearing: Hearing | None = None) -> Exchange:
+def _exchange(
+    arrival: Arrival, runs: NewRuns, client: Client, hearing: Hearing | None = None
+) -> Exchange:
     visitor, message = arrival.visitor, arrival.message
     check_aside(message, client)
     meta = read_meta(message)
     if hearing is not None:
         hearing.mark(meta)
-    ties = ties_of(visitor.head, meta, visitor.principal)
+    ties = ties_of(visitor.head, meta, visitor.principal, runs)
     asked = Asked(message, visitor.endpoint, visitor.principal, client, meta, hearing, ties)
     exchange = Exchange(asked, arrival.send, can_stream=visitor.can_stream, address=visitor.address)
     arrival.watch.over(exchange)

@@ -12,7 +12,7 @@ from gateway.edge.head import Head, accepted, decode_name
 from gateway.edge.house import Settings
 from gateway.edge.sdk import SdkLeg
 from gateway.edge.tasks import METHODS as TASK_METHODS
-from gateway.edge.ties import ties_of
+from gateway.edge.ties import NewRuns, ties_of
 
 VERSION_META = "io.modelcontextprotocol/protocolVersion"
 CAPABILITIES_META = "io.modelcontextprotocol/clientCapabilities"
@@ -29,7 +29,7 @@ class Modern:
         self._sdk = sdk
 
     async def serve(self, arrival: Arrival) -> None:
-        exchange, head = _exchange(arrival), arrival.visitor.head
+        exchange, head = _exchange(arrival, self._answers.runs), arrival.visitor.head
         arrival.watch.over(exchange)
         if exchange.asked.message.method in TASK_METHODS:
             _check_task_name(exchange.asked, head)
@@ -87,7 +87,7 @@ def _speaks_newest(head: Head) -> bool:
     return head.get(b"mcp-protocol-version") == _HEADER_VERSION
 
 
-def _exchange(arrival: Arrival) -> Exchange:
+def _exchange(arrival: Arrival, runs: NewRuns) -> Exchange:
     check_aside(arrival.message)
     try:
         meta = read_meta(arrival.message)
@@ -97,6 +97,6 @@ def _exchange(arrival: Arrival) -> Exchange:
         MODERN_VERSION, meta.get(CAPABILITIES_META, b""), meta.get(CLIENT_INFO_META, b"")
     )
     visitor = arrival.visitor
-    ties = ties_of(visitor.head, meta, visitor.principal)
+    ties = ties_of(visitor.head, meta, visitor.principal, runs)
     asked = Asked(arrival.message, visitor.endpoint, visitor.principal, client, meta, ties=ties)
     return Exchange(asked, arrival.send, can_stream=visitor.can_stream, address=visitor.address)

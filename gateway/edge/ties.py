@@ -6,23 +6,24 @@
 
     traceparent: 00-0af7...-b7ad...-01  or  _meta {"traceparent":"00-0af7...-b7ad...-01"}
 
-"new" as a run makes one; its id comes back in the header Customhouse-Run. A token that is bound to a
-run can name no other.
+"new" as a run makes one; its id comes back in the header Customhouse-Run. Together with a key it is
+made of that, so that a repetition names the same run. A token that is bound to a run can name no other.
 """
 
 from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import msgspec
 
 from gateway.domain.model import Principal
 from gateway.domain.refusal import bad_params
-from gateway.domain.run import NEW_RUN, is_run_id
+from gateway.domain.run import NEW_RUN, is_run_id, run_of_key
 from gateway.edge.head import Head
+from gateway.edge.line import Headers
 
 RUN_HEADER, KEY_HEADER = b"customhouse-run", b"idempotency-key"
 TRACE_HEADER = b"traceparent"
@@ -39,6 +40,28 @@ class Ties(NamedTuple):
     parent: str = ""  # as the caller says: it counts where that call is known, and of the same run
     key: str = ""
     trace: str = ""  # W3C traceparent, passed on and never believed
+    is_new: bool = False  # the run was made for this request, or for its key
+
+    def under(self, key: str, principal: Principal, runs: NewRuns) -> Ties:
+        """The same, where *key* is that of the call: a run that is new is made of it."""
+        if not self.is_new or not key:
+            return self
+        return self._replace(run=runs.of(principal, key))
+
+
+class NewRuns:
+    """Names the runs that keys begin. *secret*: the state key; *clock*: microseconds."""
+
+    def __init__(self, secret: bytes, clock: Callable[[], int]) -> None:
+        self._secret = secret
+        self._clock = clock
+
+    def of(self, principal: Principal, key: str) -> str:
+        return run_of_key(self._secret, principal, key, self._clock())
+
+    def reseal(self, secret: bytes) -> None:
+        """Name them otherwise from here on."""
+        self._secret = secret
 
 
 NO_TIES = Ties()
@@ -46,7 +69,7 @@ _HEADERS = frozenset({RUN_HEADER, KEY_HEADER, TRACE_HEADER})
 _METAS = frozenset({RUN_META, PARENT_META, KEY_META, TRACE_HEADER.decode()})
 
 
-def ties_of(head: Head, meta: Mapping[str, bytes], principal: Principal) -> Ties:
+def ties_of(head: Head, meta: Mapping[str, bytes], principal: Principal, runs: NewRuns) -> Ties:
     """Raises: Refused: BAD_PARAMS: one of them cannot be, or two places say different things."""
     if _METAS.isdisjoint(meta) and _HEADERS.isdisjoint(head.values) and not principal.run:
         return NO_TIES
@@ -57,8 +80,16 @@ def ties_of(head: Head, meta: Mapping[str, bytes], principal: Principal) -> Ties
         return Ties(trace=trace) if trace else NO_TIES
     if len(key) > MAX_KEY_CHARS:
         raise bad_params(f"an idempotency key has at most {MAX_KEY_CHARS} characters")
+    is_new = run == NEW_RUN
     run = run_named(run, principal)
-    return Ties(run, call_named(_said(meta, PARENT_META)) if run else "", key, trace)
+    parent = call_named(_said(meta, PARENT_META)) if run else ""
+    return Ties(run, parent, key, trace, is_new).under(key, principal, runs)
+
+
+def tell_run(headers: Headers, run: str) -> None:
+    """Make *headers* tell of *run*, and of no other; "" is none."""
+    others = [one for one in headers if one[0] != RUN_HEADER]
+    headers[:] = [*others, (RUN_HEADER, run.encode("ascii"))] if run else others
 
 
 def run_named(name: str, principal: Principal) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from gateway.domain.definition import Listed, canonical
+from gateway.domain.definition import Listed, canonical, unreadable
 from gateway.domain.model import Kind, object_name
 from gateway.jobs.pace import Pace
 from gateway.store.backing import MAX_ROWS
@@ -107,6 +107,10 @@ class Discovery:
             sightings = await self.refresh(server)
         except (UpstreamFailed, LogUnavailable) as err:
             log.warning("server_not_listed", server=server, error=type(err).__name__, why=str(err))
+            return False
+        except Exception:  # a fault that one server finds ends nobody else's service
+            self.failures[server] = "what it offers could not be looked at: this is a bug"
+            log.exception("server_not_listed", server=server)
             return False
         if sightings:
             log.info("definitions_changed", server=server, count=len(sightings))
@@ -211,7 +215,8 @@ def _judged(item: Listed) -> Listed:
         definition: dict[str, Any] = json.loads(item.body)
         return replace(item, body=canonical(definition))
     except (ValueError, RecursionError):
-        return replace(item, fault=item.fault or "the definition is not strict JSON")
+        body = unreadable(item.name, item.body)
+        return replace(item, body=body, fault=item.fault or "the definition is not strict JSON")
 
 
 def _object(pin: Pin) -> str:

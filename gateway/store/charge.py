@@ -87,4 +87,12 @@ def _terms(permit: Permit) -> ModelTerms | None:
 
 def _used_of_model(permit: Permit, outcome: Outcome, terms: ModelTerms) -> tuple[Amounts, bool]:
     counted = outcome.counted or Usage(permit.argument_tokens, 0)
-    return model_meter.used(permit.held, outcome.usage, counted, terms)
+    if outcome.usage is None and model_meter.n_opaque(permit.call.arguments):
+        # Nobody says how many tokens an image was: as many as it could be, or whoever hangs up in
+        # time has it for nothing.
+        prompt = permit.held.tokens - permit.ceiling_tokens
+        counted = Usage(max(prompt, counted.prompt), counted.completion)
+    spent, is_believed = model_meter.used(permit.held, outcome.usage, counted, terms)
+    if outcome.usage is None and outcome.status is Status.CANCELLED:
+        spent = Amounts(spent.tokens, spent.calls, permit.held.cost)
+    return spent, is_believed

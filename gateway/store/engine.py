@@ -6,7 +6,7 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 DATABASE = "customhouse.db"
@@ -77,6 +77,7 @@ class Readers:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._idle: list[sqlite3.Connection] = []
+        self._is_closed = False
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -91,10 +92,18 @@ class Readers:
             connection.close()
             raise
         self._idle.append(connection)
+        if self._is_closed:
+            self._let_go()
 
     def close(self) -> None:
-        while self._idle:
-            self._idle.pop().close()
+        """Keep none any more; one that is read on just now is closed after it."""
+        self._is_closed = True
+        self._let_go()
+
+    def _let_go(self) -> None:
+        with suppress(IndexError):
+            while True:
+                self._idle.pop().close()
 
 
 def schema_version(path: Path) -> str:

@@ -260,9 +260,9 @@ def _kept(connection: sqlite3.Connection, leaves: Iterable[int]) -> tuple[int, .
 
 
 def _is_by(entry: entries.Entry, who: str) -> bool:
-    if isinstance(entry, entries.Intent):
+    if isinstance(entry, entries.Intent | entries.Refused | entries.Single):
         return who == entry.who or who in entry.actors
-    return isinstance(entry, entries.Refused) and who == entry.who
+    return False
 
 
 def _called(connection: sqlite3.Connection, call_id: str, who: str) -> bool:

@@ -34,9 +34,9 @@ from gateway.store.conclusion import LogUnavailable as LogUnavailable  # raised 
 from gateway.store.counters import Counters
 from gateway.store.log import Log, commit_to
 from gateway.store.particulars import Particulars, limits_held, named
-from gateway.store.pseudonyms import SUBJECT, Pseudonyms
+from gateway.store.pseudonyms import Pseudonyms
 from gateway.store.refusals import Refusals, plain
-from gateway.store.replays import Earlier, Replays
+from gateway.store.replays import Earlier, Replays, outside_its_run
 from gateway.store.runs import Runs
 from gateway.store.writer import Effect, WriteFailed
 
@@ -103,9 +103,9 @@ class Ledger:
             raise
         if earlier.outcome is None:
             return await self.hold(earlier.call, decision)
-        await self._enter(earlier.call, decision.approved(), replays=earlier.leaf)
-        limits = self._gate.limits(call)
-        accounts = self._particulars.accounts(call)
+        again = earlier.call
+        await self._enter(self._told_again(again), decision.approved(), replays=earlier.leaf)
+        limits, accounts = self._gate.limits(again), self._particulars.accounts(again)
         left = self.counters.purses.left(accounts, limits, self.log.last_us)
         settlement = Settlement(earlier.leaf, Amounts(), left)
         return Replayed(earlier.call, earlier.outcome, settlement)
@@ -246,10 +246,18 @@ class Ledger:
             t=admission.now_us,
             policy=decision.policy_version,
             acc=admission.accounts,
+            actors=self._particulars.actors(call.principal),
             replays=replays,
             **self._particulars.of_call(call),
         )
         await self._gate.durable(self.log.put(entry, call.id), call.id)
+
+    def _told_again(self, call: Call) -> Call:
+        """*call*, whose answer is given again: also of a run that has reached its end meanwhile."""
+        accounts = self._particulars.accounts(call)
+        problem = self.runs.problem(call, accounts, self.log.stamp())
+        is_over = problem is not None and problem.refusal is not no.RUN_STOPPED
+        return outside_its_run(call) if is_over else call
 
     def _intend(self, admission: Admission) -> tuple[Permit, asyncio.Future[None]]:
         self._use(admission)
@@ -270,7 +278,7 @@ class Ledger:
             limits=limits_held(admission.accounts, admission.limits),
             meter=ESTIMATOR,
             parent=call.parent,
-            actors=tuple(self.pseudonyms.of(SUBJECT, a) for a in call.principal.actors),
+            actors=self._particulars.actors(call.principal),
             definition=definition.digest if definition else "",
             trace=plain(call.trace),
             approval=admission.approval,

@@ -53,13 +53,17 @@ class Outcomes:
         for (body,) in rows:
             entry = entries.decode(body)
             if isinstance(entry, entries.Intent):
-                is_own = (entry.who, entry.tenant, entry.actors) == who
+                is_own = _caller(entry) == who
                 told = Told(call_id, "under way", at_us=entry.t) if is_own else told
             elif isinstance(entry, entries.Outcome) and is_own:
                 told = _ended(entry)
-            elif isinstance(entry, entries.Refused) and (entry.who, entry.tenant) == who[:2]:
+            elif isinstance(entry, entries.Refused) and _caller(entry) == who:
                 told = told or Told(call_id, "refused", code=entry.code, at_us=entry.t)
         return told
+
+
+def _caller(entry: entries.Intent | entries.Refused) -> tuple[str, str, tuple[str, ...]]:
+    return entry.who, entry.tenant, entry.actors
 
 
 def _ended(outcome: entries.Outcome) -> Told:

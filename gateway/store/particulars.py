@@ -37,6 +37,10 @@ class Particulars:
             "cred": of(CREDENTIAL, who.credential_named),
         }
 
+    def actors(self, who: Principal) -> tuple[str, ...]:
+        """Who acts for the caller, nearest first."""
+        return tuple(self._of(SUBJECT, actor) for actor in who.actors)
+
     def of_call(self, call: Call) -> dict[str, Any]:
         """The fields that every entry about a call shares."""
         # A server that is in no catalogue is the caller's invention: it stays in the payload.

@@ -76,6 +76,7 @@ class Refusals:
             rule=decision.rule if decision else -1,
             conds=dict(decision.conditions) if decision else {},
             policy=decision.policy_version if decision else "",
+            actors=self._particulars.actors(who),
             detail=plain_detail(refused.detail),
             **{**self._particulars.of_call(call), "method": plain(call.method)},
         )
@@ -96,6 +97,7 @@ class Refusals:
             call=refused.call_id,
             code=refused.refusal.id,
             method=plain(method),
+            actors=self._particulars.actors(principal),
             detail=plain_detail(refused.detail),
             **self._particulars.of_principal(principal),
         )

@@ -21,12 +21,14 @@ from cryptography.exceptions import InvalidTag
 from gateway.audit import entry as entries
 from gateway.domain.model import Call, Outcome, Status
 from gateway.domain.refusal import KEY_REUSED, OUTCOME_UNKNOWN, RESULT_GONE, Refused
+from gateway.domain.run import KEY_DAY_US as DAY_US
+from gateway.domain.run import run_account, run_of_key
 from gateway.store.engine import Readers
 from gateway.store.keyring import payload_keys
+from gateway.store.keys import STATE_KEY
 from gateway.store.log import SALT_BYTES
 from gateway.store.writer import unseal
 
-DAY_US = 86_400 * 1_000_000  # how long a key is kept
 # Without the second condition no index is used.
 OF_CALL = (
     "SELECT body FROM entries WHERE call_id = ? AND call_id <> ''"
@@ -34,6 +36,10 @@ OF_CALL = (
 )
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _UNKNOWN = frozenset({Status.UNKNOWN, Status.CANCELLED, Status.NOT_SENT})
+
+
+def outside_its_run(call: Call) -> Call:
+    return replace(call, run="")
 
 
 class Earlier(NamedTuple):
@@ -96,7 +102,24 @@ class Replays:
             return Earlier(replace(call, id=ids[0]))
         if made.first.key != self.mark(call):
             raise Refused(KEY_REUSED, call.id)
-        return Earlier(replace(call, id=made.first.call), made.last.i, _outcome(made, call))
+        run = self._run(call, made.first.run, now_us)
+        again = replace(call, id=made.first.call, run=run)
+        return Earlier(again, made.last.i, _outcome(made, call))
+
+    def _run(self, call: Call, begun: str, now_us: int) -> str:
+        """The run to tell where an answer is given again; *begun*: what entries call the first call's.
+
+        Where the caller wants a new one, it is the one that its key began, today or the day before; if
+        there is none such, none is told, for none is begun.
+        """
+        who = call.principal
+        if not call.run or run_account(who.tenant, call.run) == begun:
+            return call.run
+        secret = (self._keys_dir / STATE_KEY).read_bytes()
+        named = [run_of_key(secret, who, call.key, t) for t in (now_us, now_us - DAY_US)]
+        if call.run not in named:
+            return call.run
+        return next((one for one in named if run_account(who.tenant, one) == begun), "")
 
     def began(self, call: Call) -> None:
         self._under_way[call.id] = asyncio.Event()

@@ -14,7 +14,7 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.domain import meter, refusal
 from gateway.domain.model import Call, Kind, Outcome, Permit, Principal, Relay, Status
-from gateway.upstream import own
+from gateway.upstream import knock, own
 from gateway.upstream.anybody import as_anybody
 from gateway.upstream.breaker import Breaker, BreakerState
 from gateway.upstream.callers import Connector, PerCaller
@@ -184,6 +184,19 @@ class Upstreams:
         introduction = await lane.connector.introduce(ask)
         return await list_all(introduction, ask)
 
+    async def knock(self, server: str) -> int:
+        """The status with which the provider of the model *server* answers; a look at it asks nobody.
+
+        Raises: UpstreamFailed: it does not, or does not take the credential.
+        """
+        lane = self._lanes.get(server)
+        if lane is None:
+            raise unreachable(f"there is no server {server}")
+        within_s = min(lane.spec.timeout_s, lane.spec.listing_timeout_s)
+        bounds = Bounds(within_s, lane.spec.max_result_bytes)
+        call = own_call(server, knock.METHOD, {})
+        return knock.status_of(await own.ask(lane.connector.run, call, bounds))
+
     def is_well(self, server: str) -> bool:
         """Whether nothing is known against calling *server* now."""
         lane = self._lanes.get(server)
@@ -213,7 +226,7 @@ class Upstreams:
             self._log.warning(
                 "upstream_failed", server=server, call_id=call_id, code=err.code, why=err.sentence
             )
-            return exchange.end(Status.FAILED, err.code)
+            return exchange.end(Status.FAILED, err.told)
         if isinstance(err, TooLarge):
             lane.breaker.succeeded()
             return exchange.end(Status.TOO_LARGE, refusal.RESULT_TOO_LARGE.id)

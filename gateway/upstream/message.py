@@ -19,13 +19,15 @@ _OK = Status.OK
 class UpstreamFailed(Exception):
     """The upstream gave no usable answer; *code* is a row of domain/refusal.py.
 
-    Becomes an Outcome. The sentence is for the operator's log and holds nothing the caller sent.
+    Becomes an Outcome, of *told* where that says more than *code*. The sentence is for the operator's
+    log and holds nothing the caller sent.
     """
 
-    def __init__(self, code: str, sentence: str) -> None:
+    def __init__(self, code: str, sentence: str, told: str = "") -> None:
         super().__init__(sentence)
         self.code = code
         self.sentence = sentence
+        self.told = told or code
 
 
 class Ended(UpstreamFailed):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from time import perf_counter
 from typing import TypeGuard
@@ -21,6 +21,7 @@ from gateway.domain.definition import canonical
 from gateway.domain.model import MODERN_VERSION, Outcome, Status, Usage
 from gateway.domain.model_meter import answer_bytes_within, answer_ceiling, counted_prompt
 from gateway.domain.model_stream import is_last
+from gateway.upstream import knock
 from gateway.upstream.connection import Connection
 from gateway.upstream.exchange import Exchange, TooLarge, pass_on
 from gateway.upstream.listing import Ask, Introduction
@@ -40,7 +41,17 @@ from gateway.upstream.subscribe import Declined, Told
 IDLE_S = 60.0  # between two events of a stream that has begun
 MAX_WAITING_BYTES = 65_536  # read and not yet passed on: then the provider has to wait, too
 REJECTED = frozenset({400, 413, 422, 429})  # the provider's own no, which its caller can act on
+UNSERVED = frozenset({404, 405, 501})  # it knows no such path or model
 MAX_SAID_CHARS = 1_000
+# The provider was not reached, or does not let us in: no call of the model can come to anything.
+_SHUT = frozenset(
+    row.id
+    for row in (
+        refusal.UPSTREAM_UNREACHABLE,
+        refusal.UPSTREAM_REFUSED,
+        refusal.CREDENTIAL_MISSING,
+    )
+)
 _NOT_OFFERED = msgspec.json.encode({"code": METHOD_NOT_FOUND, "message": "not offered"})
 _APIS: Mapping[str, Api] = {api.value: api for api in Api}
 _ON, _NULL = msgspec.Raw(b"true"), msgspec.Raw(b"null")
@@ -61,13 +72,18 @@ class ModelConnector:
         self._kept = Kept(transport.api)
         self._log = log
         self._without_credential = _cleaning(transport.api.auth_header_value)
+        self._answers = False  # the provider did, when it was asked last
+        self._failure = ""  # why it did not; "" also where it was never asked
 
     async def own(self) -> None:
         """Keep connections for the calls; close them at the end."""
         await self._kept.own()
 
     async def introduce(self, ask: Ask) -> Introduction:
-        """What a model is, its operator says: its provider is not asked."""
+        """What a model is, its operator says: its provider is not asked, and need not be there.
+
+        Whether it answers, calls find out, and `customhouse server test`: see `knock`.
+        """
         return Introduction(MODERN_VERSION, frozenset({"models"}))
 
     async def follow(self, uri: str, told: Told) -> None:
@@ -80,13 +96,29 @@ class ModelConnector:
             listed = canonical({"models": [{"name": self._name}]})
             exchange.take_up(len(listed))
             return Outcome(Status.OK, listed, sent=False)
+        if method == knock.METHOD:
+            self._answers = False  # whatever it fails with now is said of the provider
+            return await self._noted(knock.knock(self._kept, exchange))
         api = _APIS.get(method)
         if api is None:
             return Outcome(Status.RPC_ERROR, error=_NOT_OFFERED, sent=False)
-        return await self._asked(exchange, api)
+        return await self._noted(self._asked(exchange, api))
 
     def health(self) -> Mapping[str, int | str]:
-        return {"connections": self._kept.size}
+        """`answers`: 1 when the provider did, when it was asked last; `failure`: why it did not."""
+        answers = int(self._answers)
+        return {"connections": self._kept.size, "answers": answers, "failure": self._failure}
+
+    async def _noted(self, asked: Awaitable[Outcome]) -> Outcome:
+        """*asked*, and what it says of the provider: one slow or broken answer of many says nothing."""
+        try:
+            outcome = await asked
+        except UpstreamFailed as err:
+            if err.code in _SHUT or not self._answers:
+                self._answers, self._failure = False, err.sentence
+            raise
+        self._answers, self._failure = True, ""
+        return outcome
 
     async def _asked(self, exchange: Exchange, api: Api) -> Outcome:
         self._kept.check_credential()
@@ -110,6 +142,10 @@ class ModelConnector:
         if api is Api.CHAT and call.arguments.get("stream") is True:
             body = _telling_usage(body)
         return origin.signed(with_body(head, body), call)
+
+
+class _Unserved(UpstreamFailed):
+    """The provider knows nothing of what was asked: it made nothing."""
 
 
 class _Reading:
@@ -149,10 +185,8 @@ class _Reading:
         if status in REJECTED:
             response.is_json, response.events = True, None  # whatever it is said to be
             return False
-        if status in {401, 403} or 300 <= status < 400:
-            raise response.failure()
         if status != 200:
-            raise broken(f"HTTP {status}")
+            raise _failure(response)
         if self._streams and response.events is None:
             raise broken("a stream was asked for, and something else is the answer")
         if not self._streams and not response.is_json:
@@ -165,7 +199,7 @@ class _Reading:
     def take(self, kind: bytes, text: bytes) -> bool:
         raw = msgspec.Raw(text)
         if self._status != 200:
-            self._exchange.deliver(Message(error=raw))
+            self._exchange.deliver(Message(error=raw if text else _NULL))
             return True
         if not self._streams:
             self._exchange.deliver(Message(result=raw))
@@ -184,9 +218,13 @@ class _Reading:
 
     async def outcome(self) -> Outcome:
         """Raises: UpstreamFailed, TooLarge, RelayFailed."""
-        message = await self._next(None)
+        try:
+            message = await self._next(None)
+        except _Unserved:
+            call = self._exchange.call
+            return self._rejected(_unserved(self._status, self._api, call.server))
         if message.error:
-            return self._rejected(bytes(message.error))
+            return self._rejected(_error(self._status, bytes(message.error), self._cleaned))
         if not self._streams:
             return self._answered(bytes(message.result))
         while True:
@@ -246,16 +284,36 @@ class _Reading:
             counted=exchange.counted,
         )
 
-    def _rejected(self, body: bytes) -> Outcome:
+    def _rejected(self, error: bytes) -> Outcome:
         """The provider does not take the request as it is: it made nothing, and nothing is owed for it."""
         exchange = self._exchange
         return Outcome(
             Status.RPC_ERROR,
-            error=_error(self._status, body, self._cleaned),
+            error=error,
+            code=refusal.code_of_status(self._status),
             received_bytes=exchange.received_bytes,
             upstream_s=perf_counter() - exchange.began_s,
             counted=Usage(0, 0),
         )
+
+
+def _failure(response: Response) -> UpstreamFailed:
+    """Why *response* is neither an answer nor a no that its caller can act on."""
+    status = response.status
+    if status in {401, 403}:
+        return response.failure()
+    sentence = response.failure().sentence if 300 <= status < 400 else f"HTTP {status}"
+    code = refusal.code_of_status(status)
+    kind = _Unserved if status in UNSERVED else UpstreamFailed
+    return kind(refusal.UPSTREAM_BROKEN.id, sentence, code)
+
+
+def _unserved(status: int, api: Api, model: str) -> bytes:
+    """What the provider said is left out: where it is no API of models, that may be anything."""
+    where = f"POST .../{api.value}: check `url` and `model.id` of models.{model}."
+    return msgspec.json.encode(
+        {"code": status, "message": f"The provider answered {status} to {where}"}
+    )
 
 
 def _error(status: int, body: bytes, cleaned: Callable[[str], str]) -> bytes:

@@ -15,9 +15,11 @@ from gateway.app.operations.places import object_of, place_of
 from gateway.app.operations.presence import absent, unresolved
 from gateway.app.operations.reading import read_house
 from gateway.app.operations.showing import server_rows
+from gateway.app.operations.slips import unknown_skills
 from gateway.app.wiring import server_spec
-from gateway.config import Config, load
-from gateway.domain.model import Kind, ModelTerms
+from gateway.config import Config, Rules, load
+from gateway.domain.model import Approval, Kind, ModelTerms
+from gateway.store.pins import Pin
 from gateway.upstream.signature import CallSigner
 from gateway.upstream.spec import HttpTransport, ModelTransport, PeerTransport, ServerSpec
 
@@ -88,7 +90,7 @@ def test_one_whose_secret_is_missing_never_goes_bare(config: Config, name: str) 
 
 
 def test_secrets_and_files_that_are_not_there_are_told(config: Config) -> None:
-    told = [said["what"] for said in unresolved(config, {})]
+    told = [said["what"] for said in unresolved(config.upstreams, {})]
     assert [said.partition(":")[0] for said in told] == ["model gpt", "peer billing"]
     assert [said.partition(":")[0] for said in absent(config)] == [
         "peers.billing.jwks",
@@ -107,12 +109,69 @@ def test_they_are_listed_with_the_servers(config: Config) -> None:
     assert rows["billing"]["limits"] == ["tokens 5/day"]
 
 
-def test_a_budget_that_covers_no_answer_of_a_peer_is_told_but_a_model_can_be_asked_for_less(
+def _short(folder: Path, text: str) -> list[str]:
+    """What is said of the budgets in a file of *text*."""
+    (folder / "customhouse.toml").write_text(text)
+    config = load(folder / "customhouse.toml", {})
+    house = read_house(config)
+    return list(unaffordable(config, house.identity.agents.values(), house.servers))
+
+
+def test_a_budget_below_the_smallest_answer_of_all_that_it_pays_for_is_told(
+    config: Config, tmp_path: Path
+) -> None:
+    said = _short(tmp_path, TEXT)
+    assert [one.partition(":")[0] for one in said] == [
+        "agents.worker.budget",
+        "peers.billing.budget",
+    ]
+    assert "50 tokens per day cover no call, because 99 and more" in said[0]
+    assert len(_short(tmp_path, TEXT.replace("50/day", "99/day"))) == 1
+
+
+PRICED = (
+    'model = { id = "m", prompt = 150000, completion = 600000 }\nurl = "https://h.example/v1"\n'
+)
+SHORT = {
+    "a model silences nothing": ('[agents.a]\nbudget = { tokens = "500/day" }', "agents.a.budget", "4096"),
+    "cost of an agent": ('[agents.a]\nbudget = { cost = "10/day" }', "agents.a.budget", "2458"),
+    "cost of a tenant": ('[tenants.default]\nbudget = { cost = "10/day" }', "tenants.default.budget", "2458"),
+    "cost of the model itself": ('[models.gpt]\nbudget = { cost = "10/day" }', "models.gpt.budget", "2458"),
+    "tokens of a run": ("[runs]\ntokens = 10", "runs.tokens", "4096"),
+    "cost of a run": ("[runs]\ncost = 10", "runs.cost", "2458"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "place", "held"), SHORT.values(), ids=SHORT.keys())
+def test_each_budget_that_covers_no_call_is_told_with_what_is_held(
+    tmp_path: Path, text: str, place: str, held: str
+) -> None:
+    model = "" if "[models.gpt]" in text else "\n[models.gpt]"
+    server = '[servers.free]\ncommand = ["python3"]\n'
+    (said,) = _short(tmp_path, f"{server}{text}{model}\n{PRICED}")
+    assert said.startswith(f"{place}: ")
+    assert f"because {held} and more are held" in said
+
+
+def test_only_what_costs_something_is_paid_for_by_a_budget_of_cost(tmp_path: Path) -> None:
+    text = '[servers.s]\ncommand = ["python3"]\nprice = PRICE\n'
+    text += '[agents.a]\nbudget = { cost = "1/day" }\n[runs]\ncost = 1\n'
+    assert _short(tmp_path, text.replace("PRICE", "0")) == []
+    assert len(_short(tmp_path, text.replace("PRICE", '{ "x" = 9 }'))) == 2
+
+
+def test_a_skill_that_rules_name_and_the_card_has_not_is_told_once_the_card_was_seen(
     config: Config,
 ) -> None:
+    rules = Rules(skills=("qoute", "pay*"))
+    config = replace(config, peers={"billing": replace(config.peers["billing"], rules=rules)})
     house = read_house(config)
-    said = list(unaffordable(config, house.identity.agents.values(), house.servers))
-    assert [one.partition(":")[0] for one in said] == ["peers.billing.budget"]
+    assert list(unknown_skills(config, house)) == []
+    for skill in ("quote", "payout"):
+        place = ("billing", Kind.PEER, skill)
+        house.registry.pins[place] = Pin(place, "d", b"{}", Approval.PROPOSED)
+    (said,) = unknown_skills(config, house)
+    assert said == "peers.billing.rules: the card has no skill 'qoute'; did you mean 'quote'?"
 
 
 def test_a_lock_pins_where_they_are_and_who_signs_for_them(config: Config, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from gateway.app.house import House
 from gateway.app.operations.administration import Administration
 from gateway.audit import entry as entries
 from gateway.domain.definition import Listed, canonical
-from gateway.domain.model import Kind
+from gateway.domain.model import Approval, Kind
 from gateway.jobs.discover import MAX_ENTRIES, Discovery
 from gateway.store.pins import Terms
 from gateway.store.registry import MAX_PINS
@@ -32,6 +32,7 @@ class Says:
     """A server's lists, as the upstream room would bring them."""
 
     tools: Sequence[str] = ()
+    odd: bytes = b""  # what it says of the tool "odd", if it says anything
     looks: int = 0
     looked: anyio.Event = field(default_factory=anyio.Event)
 
@@ -39,7 +40,8 @@ class Says:
         self.looks += 1
         self.looked.set()
         found = (Listed(Kind.TOOL, name, canonical(tool(name))) for name in self.tools)
-        return Listing(Introduction("2026-07-28", None), tuple(found))
+        odd = (Listed(Kind.TOOL, "odd", self.odd),) if self.odd else ()
+        return Listing(Introduction("2026-07-28", None), (*found, *odd))
 
 
 @asynccontextmanager
@@ -71,6 +73,23 @@ async def test_a_few_sightings_are_an_entry_each(home: Household) -> None:
         assert len(await discovery.refresh("desk")) == 2
     assert len(changes(home, "definition.seen")) == 2
     assert changes(home, "definition.many") == []
+
+
+async def test_a_definition_that_cannot_be_read_is_quarantined_and_disturbs_nobody_else(
+    home: Household,
+) -> None:
+    async with talking(home) as (house, discovery, says):
+        says.tools = ("add",)
+        for digit in (b"1", b"2"):
+            says.odd = b'{"name":"odd","description":"x","n":' + digit * 5_000 + b"}"
+            [*_, sighting] = await discovery.refresh("desk")
+            assert sighting.pin.approval is Approval.QUARANTINED
+            assert sighting.pin.reason == "the definition is not strict JSON"
+        assert await discovery.refresh("desk") == []
+        assert [one.name for one in house.registry.catalogue.listing(Kind.TOOL)] == ["add"]
+    async with home.open() as (house, _):
+        pins = sorted(house.registry.pins.values(), key=lambda pin: pin.place)
+        assert [pin.approval for pin in pins] == [Approval.APPROVED, Approval.QUARANTINED]
 
 
 async def test_very_many_sightings_are_few_entries_that_stand_behind_each_row(

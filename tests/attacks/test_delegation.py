@@ -61,6 +61,7 @@ WIDER = {
     "less than nothing": ({"budget": '{"calls": -1}'}, INVALID_REQUEST),
     "a share of a call": ({"budget": '{"calls": 0.5}'}, INVALID_REQUEST),
     "as many as can be": ({"budget": '{"calls": Infinity}'}, INVALID_REQUEST),
+    "the same meter twice": ({"budget": '{"calls": 9, "calls": 3}'}, INVALID_REQUEST),
     "true calls": ({"budget": '{"calls": true}'}, INVALID_REQUEST),
     "another meter": ({"budget": '{"stars": 1}'}, INVALID_REQUEST),
     "no object": ({"budget": "[]"}, INVALID_REQUEST),

@@ -188,6 +188,8 @@ async def test_explaining_in_one_tenant_tells_nothing_of_what_the_house_has(
     ("theirs", "nobodys"),
     [
         ("agent:bystander", "agent:bystandex"),
+        ("actor:bystander", "actor:bystandex"),
+        ("run:run-of-theirs", "run:run-of-nobody"),
         ("tenant:default", "tenant:defaulx"),
         ("object:tool/shelf/add", "object:tool/shelf/adx"),
         ("server:shelf", "server:shelx"),

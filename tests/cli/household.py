@@ -129,6 +129,6 @@ def listens(path: Path) -> bool:
 
 
 def each(output: str) -> Iterator[list[str]]:
-    """The rows of a table that was not drawn for a terminal."""
-    for line in output.splitlines():
+    """The rows of a table that was not drawn for a terminal, without the headings."""
+    for line in output.splitlines()[1:]:
         yield line.split("\t")

@@ -55,7 +55,7 @@ def names(home: Household) -> list[str]:
 
 def test_a_dry_run_shows_everything_and_adds_nothing(work: Household) -> None:
     said = work.do("server", "add", file(work), "--dry-run")
-    first, shelf, keyed, *_ = said.splitlines()
+    first, _, shelf, keyed, *_ = said.splitlines()
     assert "Claude Code" in first
     assert shelf.startswith("shelf-one\tShelf One\t")
     assert "env:UPSTREAM_SHELF_ONE_API_KEY" in shelf

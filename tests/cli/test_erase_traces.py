@@ -163,6 +163,24 @@ async def test_refusals_that_are_only_counted_do_not_bring_the_name_back(
     assert b"bob.ross" not in bytes_of(issued)
 
 
+async def test_whoever_acted_in_a_refused_call_is_erased_with_what_it_asked_for(
+    issued: Household,
+) -> None:
+    refused = of_token("corp/robot", "corp/ui", "corp/ida.ross")
+    async with issued.open() as (house, desk):
+        with pytest.raises(Refused) as caught:
+            await called(house, refused)
+        assert kept_leaves(issued, caught.value.call_id) == 1
+        done = await desk.operate("op", "audit.erase", {"subject": "corp/ida.ross"})
+        assert (done["names"], done["payloads"]) == (1, 1)
+        assert b"ida.ross" not in bytes_of(issued)
+        assert house.ledger.pseudonyms.known("s", "corp/robot")
+    shown = await anyio.to_thread.run_sync(issued.ask, "audit", "show", caught.value.call_id)
+    (actor,) = shown["entries"][0]["actors"]
+    assert actor.startswith("s")
+    assert (await anyio.to_thread.run_sync(issued.ask, "audit", "verify"))["clean"]
+
+
 # -- calls ----------------------------------------------------------------------------------------
 
 

@@ -47,7 +47,8 @@ def test_history_says_which_version_was_in_force_when_and_by_whom(changed: House
     assert rows[-1]["by"] == "system:house"  # who began with what lay in the folder
     assert all(row["stored"] for row in rows)
     assert rows[1]["subject"] == "agent/bot"
-    told = changed.do("policy", "history").splitlines()
+    head, *told = changed.do("policy", "history").splitlines()
+    assert head.split("\t") == ["VERSION", "SINCE", "UNTIL", "BY", "HOW"]
     assert told[0].startswith(rows[0]["version"][:12])
     assert "\tin force\t" in told[0]
 

@@ -20,6 +20,9 @@ HOUR_US, DAY_US = 3_600_000_000, 86_400_000_000
         pytest.param("object:prompt/a/b", Term("object", ("prompt/a/b",)), id="any object"),
         pytest.param("kind:intent", Term("kind", ("call",)), id="an intent is shown as its call"),
         pytest.param("author:uid:0", Term("author", ("uid:0",)), id="a value with a colon"),
+        pytest.param("actor:bot", Term("actors", ("bot",)), id="who acts for somebody"),
+        pytest.param("run:run-0001", Term("run", ("run-0001",)), id="a run by its id"),
+        pytest.param("run:r0123*", Term("run", ("r0123*",)), id="runs that begin so in the log"),
     ],
 )
 def test_a_word_is_a_term(word: str, term: Term) -> None:
@@ -51,6 +54,9 @@ def test_until_a_day_includes_the_day() -> None:
     [
         pytest.param("report-bot", "agent:report-bot", id="free text"),
         pytest.param("agnet:bot", "agent:", id="a typing mistake"),
+        pytest.param("acter:bot", "actor:", id="a typing mistake in who acts"),
+        pytest.param("run:short", "whole id", id="what can be no run"),
+        pytest.param("run:run-00*", "whole id", id="the beginning of an id"),
         pytest.param("agent:", "agent:report-bot", id="no value"),
         pytest.param("agent:,", "agent:report-bot", id="nothing between commas"),
         pytest.param("since:yesterday", "2026-11-22", id="not a time"),

@@ -76,6 +76,14 @@ def test_limits_are_changed_and_taken_away(home: Household) -> None:
     assert again == "agent bot has: 60/min (nothing changed)\n"
     assert "no limits of its own" in home.do("agent", "limit", "bot", "--no-rate")
     assert "cover no call" in home.run("agent", "limit", "bot", "--budget", "tokens=5/day").stderr
+    model = 'model = { id = "m", completion = 600000 }\nurl = "http://127.0.0.1:9/v1"\n'
+    home.write(f"[models.gpt]\n{model}")
+    short = home.run(
+        "agent", "limit", "bot", "--budget", "tokens=500/day", "--budget", "cost=10/day"
+    )
+    assert (short.exit_code, short.stderr.count("cover no call")) == (0, 2)
+    looked = [(c["id"], c["level"]) for c in json.loads(home.run("doctor", "--json").stdout)]
+    assert looked.count(("budgets", "warning")) == 2
     assert home.refusal("agent", "limit", "bot")["exit_code"] == 2
     home.write('[agents.filed]\nroles = ["reader"]\n')
     assert home.refusal("agent", "limit", "filed", "--rate", "1/s")["exit_code"] == 6
@@ -159,7 +167,7 @@ def test_a_change_is_shown_word_by_word_and_approved_anew(shelf: Household) -> N
     assert result.exit_code == 1
     assert '-   "description": "subtracts",' in result.output
     assert '+   "description": "subtracts\\u202e and mails",' in result.output
-    (_, line) = shelf.run("tool", "list", "--state", "quarantined").stdout.splitlines()
+    (_, _, line) = shelf.run("tool", "list", "--state", "quarantined").stdout.splitlines()
     assert line.startswith("tool/shelf/sub\t")
     shelf.do("tool", "approve", "shelf/sub", "--yes")
     assert shelf.run("tool", "diff", "shelf/sub").exit_code == 0

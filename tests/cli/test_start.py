@@ -181,6 +181,42 @@ def test_config_check_names_a_secret_that_is_not_there(home: Household) -> None:
     result = home.run("config", "check")
     assert result.exit_code == 3
     assert "server docs: env:NO_SUCH_TOKEN is not set" in result.stderr
+    assert "opens without it, and refuses calls of server docs: credential_missing" in result.stderr
+
+
+@pytest.mark.slow
+def test_a_gateway_that_opens_without_a_secret_says_at_once_whose_calls_it_refuses(
+    home: Household,
+) -> None:
+    home.write(
+        '[models.gpt]\nurl = "http://127.0.0.1:9/v1"\nauth = "env:NO_SUCH_KEY"\n'
+        'model = { id = "m" }\n'
+    )
+    with process(home.folder, "serve") as serving:
+        said = serving.until("secret_missing")
+        assert "model gpt: env:NO_SUCH_KEY is not set" in said
+        assert "refuses calls of model gpt: credential_missing" in said
+        serving.until("customhouse serves")
+
+
+def test_config_check_warns_of_roles_that_no_rule_names_and_of_skills_no_card_has(
+    home: Household,
+) -> None:
+    home.write(
+        '[agents.bot]\nroles = ["operatr", "signer", "chief"]\n'
+        '[issuers.corp]\nurl = "https://login.example.com"\n'
+        'roles = { "scope:a" = "operater", "scope:b" = "operator" }\n'
+        '[peers.billing]\nurl = "http://127.0.0.1:9/card.json"\nrules = { skills = ["qoute"] }\n'
+    )
+    home.policy(
+        "p, operator, default, tool/x/*, call, -, allow",
+        "p, operator, default, tool/x/pay, call, approval:signer, allow",
+        "g, chief, operator, default",
+    )
+    assert home.ask("config", "check")["warnings"] == [
+        "agents.bot.roles: no rule names the role operatr; did you mean 'operator'?",
+        "issuers.corp.roles: no rule names the role operater; did you mean 'operator'?",
+    ], "of a card that was never seen nothing is known"
 
 
 def test_config_check_warns_of_what_cannot_be_started(home: Household) -> None:

@@ -149,6 +149,30 @@ def test_a_credential_that_crosses_the_network_in_the_clear_is_told(folder: Path
     ]
 
 
+URLS = {
+    "a path that is added": (MODEL.replace("/v1", "/v1/chat/completions") + TERMS, "/chat/completions is added"),
+    "the same with a slash": (MODEL.replace("/v1", "/v1/embeddings/") + TERMS, "/embeddings is added"),
+    "an agent in the place of its card": (PEER.replace("/card.json", ""), "leads to no card"),
+    "the root of one": (PEER.replace("card.json", ""), "leads to no card"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "said"), URLS.values(), ids=URLS.keys())
+def test_a_url_that_leads_past_what_is_meant_is_worth_a_look(
+    folder: Path, text: str, said: str
+) -> None:
+    (warning,) = read(folder, text).warnings
+    assert said in warning
+    assert read(folder, MODEL + TERMS + PEER).warnings == ()
+
+
+@pytest.mark.parametrize("price", ["0.15", '"0.15"', '"150k"', "-1", "true"])
+def test_a_price_in_another_unit_is_told_the_unit(folder: Path, price: str) -> None:
+    err = refused(folder, MODEL + f'model = {{ id = "x", prompt = {price} }}\n')
+    assert "prompt: expected micro-units for a million tokens" in err.what
+    assert "0.15 for a million tokens is 150_000" in err.what
+
+
 def test_a_server_of_the_registry_may_not_be_called_like_a_model(folder: Path) -> None:
     config = read(folder, MODEL + TERMS)
     with pytest.raises(NameTaken):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from gateway.config import ConfigError, load
+from gateway.config.examples import EXAMPLES
+from gateway.config.keys import SECTIONS, TOP, Key
 from tests.config.reading import EXAMPLE, KEY, refused
 
 SERVER = '[servers.docs]\nurl = "https://h/mcp"\n'
@@ -104,6 +107,46 @@ def test_what_is_wrong_is_refused_with_its_place_its_reason_and_a_way_out(
     assert said in str(error)
     assert error.why
     assert error.fix
+
+
+FIXES = {
+    "a budget without a window": ("[agents.a]\nbudget = { cost = 10 }", '"5M/month"'),
+    "a rate without a window": ("[agents.a]\nrate = 60", 'for example: rate = "60/min"'),
+    "a url of a model": ('[models.m]\nurl = "x"', 'url = "https://api.example.com/v1"'),
+    "a limit of a server": (CHILD + "limits = { rate = 5 }", 'rate = "60/min"'),
+    "a price in parts": (CHILD + "price = 0.5", "0.002 is 2_000"),
+    "what has a default": (CHILD + "timeout_s = 0", "for example: timeout_s = 60"),
+    "a port alone": ("listen = 8080", 'for example: listen = "127.0.0.1:8080"'),
+}
+
+
+@pytest.mark.parametrize(("text", "fix"), FIXES.values(), ids=FIXES.keys())
+def test_a_wrong_value_is_answered_with_one_that_is_right(
+    folder: Path, text: str, fix: str
+) -> None:
+    assert fix in refused(folder, text).fix
+
+
+def test_an_amount_without_a_window_is_told_how_amounts_are_written(folder: Path) -> None:
+    error = refused(folder, "[agents.a]\nbudget = { cost = 10 }")
+    assert error.what == 'expected of cost an amount such as "5k/day", not a number'
+
+
+def _takers(name: str) -> list[Key]:
+    """The keys that an example is shown for."""
+    section, dot, key = name.rpartition(".")
+    if dot:
+        return [SECTIONS[section][key]]
+    tables = {"": TOP, **SECTIONS}
+    return [t[key] for s, t in tables.items() if key in t and f"{s}.{key}" not in EXAMPLES]
+
+
+@pytest.mark.parametrize(("name", "example"), EXAMPLES.items(), ids=EXAMPLES.keys())
+def test_what_is_shown_for_a_key_is_taken_by_it(name: str, example: str) -> None:
+    takers = _takers(name)
+    assert takers
+    for taker in takers:
+        taker.parse(tomllib.loads(f"shown = {example}")["shown"])
 
 
 def test_the_line_of_a_mistake_is_named(folder: Path) -> None:

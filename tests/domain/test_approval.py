@@ -23,8 +23,10 @@ from gateway.domain.approval import (
     filled,
     in_words,
     readable,
+    sent,
 )
 from gateway.domain.model import Act, Call, CallClass, Kind, Principal
+from tests.fakes import make_call
 
 ROLES = {"ann": {"x"}, "bob": {"y"}, "cat": {"x", "y"}, "dan": {"x", "y", "z"}, "eve": set[str]()}
 BOTH: Alternatives = (("x", "y"),)
@@ -137,3 +139,24 @@ def test_a_message_is_the_same_under_another_id() -> None:
 
     assert binding_of(message("pay", "m1")) == binding_of(message("pay", "m2"))
     assert binding_of(message("pay", "m1")) != binding_of(message("pay more", "m1"))
+
+
+@pytest.mark.parametrize(
+    ("name", "raw", "is_shown"),
+    [
+        ("acme/target", b'"ann"', True),
+        ("progressTokenX", b'"ann"', True),
+        ("tracestate-acme", b'"ann"', True),
+        ("traceparent2", b'"ann"', True),
+        ("tracestate", b'{"target":"ann"}', True),
+        ("tracestate", b'"' + b"x" * 513 + b'"', True),
+        ("tracestate", b'"acme=1,other=2"', False),
+        ("traceparent", b'"00-1"', False),
+        ("progressToken", b"7", False),
+        ("io.customhouse/run", b'"run-1"', False),
+    ],
+)
+def test_whatever_a_server_may_act_on_is_shown_and_bound(
+    name: str, raw: bytes, is_shown: bool
+) -> None:
+    assert (f"_meta.{name}" in sent(replace(make_call(), meta={name: raw}))) is is_shown

@@ -80,6 +80,20 @@ def test_a_card_that_cannot_be_used_is_refused_with_the_reason(body: bytes, why:
         read_card(body)
 
 
+@pytest.mark.parametrize("place", ["version", "skills", "supportedInterfaces"])
+@pytest.mark.parametrize("said", ["1e999", "1" + "0" * 400, '"\\ud800"', '{"\\udc00": 1}'])
+def test_a_card_without_a_canonical_form_is_no_card(place: str, said: str) -> None:
+    """It is pinned, listed and signed in that form: nothing else may find out that it has none."""
+    changes: dict[str, Any] = {
+        "version": "@",
+        "skills": [{**SKILL, "tags": ["@"]}],
+        "supportedInterfaces": [{**RPC, "tenant": "@"}],
+    }
+    body = card(**{place: changes[place]}).replace(b'"@"', said.encode())
+    with pytest.raises(BadCard):
+        read_card(body)
+
+
 def test_what_the_protocol_does_not_know_is_not_read() -> None:
     read = read_card(card(url="https://elsewhere.example/", skills=[{**SKILL, "price": 1}]))
     assert "url" not in read.members

@@ -16,7 +16,7 @@ from gateway.edge.head import Head
 from gateway.edge.ids import new_call_id
 from gateway.edge.methods import METHODS, Era, find_method
 from gateway.edge.strict import parse
-from gateway.edge.ties import ties_of
+from gateway.edge.ties import NewRuns, ties_of
 from tests.edge.definitions import BASIC, catalogue
 from tests.edge.fakes import FakeSnapshot
 from tests.edge.people import ALICE, BOB, NOW_US
@@ -31,7 +31,7 @@ def _call(
     message = parse(body)
     endpoint = Endpoint(Span.SERVER, server) if server else ALL
     meta = read_meta(message)
-    ties = ties_of(Head({}), meta, principal)
+    ties = ties_of(Head({}), meta, principal, NewRuns(b"", lambda: NOW_US))
     asked = Asked(message, endpoint, principal, Client(), meta, ties=ties)
     row = find_method(method, modern=METHODS[method].era is not Era.HANDSHAKE, notifies=False)
     return to_call(asked, row, PLACE, new_call_id(NOW_US))

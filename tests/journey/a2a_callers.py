@@ -59,9 +59,10 @@ async def caller(
     binding: str = "JSONRPC",
     streaming: bool = False,
     peer: str = "billing",
+    run: str = "",
 ) -> AsyncIterator[Client]:
     """The official client, which knows no more than the place of the card."""
-    auth = {"Authorization": f"Bearer {key}"}
+    auth = {"Authorization": f"Bearer {key}", **({"Customhouse-Run": run} if run else {})}
     async with httpx.AsyncClient(headers=auth, timeout=20, trust_env=False) as http:
         config = ClientConfig(
             httpx_client=http, streaming=streaming, supported_protocol_bindings=[binding]

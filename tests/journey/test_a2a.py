@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -164,6 +165,19 @@ async def test_a_message_that_comes_again_is_not_delivered_again(
     assert len(agent.told) == n_told
 
 
+async def test_a_message_that_comes_again_with_a_new_run_is_of_the_run_that_it_began(
+    running: GatewayProcess,
+) -> None:
+    message = {"messageId": "begins-a-run", "role": "ROLE_USER", "parts": [{"text": "a price"}]}
+    said = {"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": {"message": message}}
+    auth = {"Authorization": f"Bearer {KEY}", "A2A-Version": "1.0", "Customhouse-Run": "new"}
+    async with httpx.AsyncClient(headers=auth, trust_env=False) as http:
+        url = f"{running.url}/a2a/billing"
+        first, again = [await http.post(url, json=said) for _ in range(2)]
+    assert first.json() == again.json()
+    assert first.headers["customhouse-run"] == again.headers["customhouse-run"]
+
+
 async def test_whoever_asked_to_be_told_is_told_and_the_peer_learns_no_credential(
     running: GatewayProcess, agent: Agent
 ) -> None:
@@ -195,6 +209,27 @@ async def test_whoever_asked_to_be_told_is_told_and_the_peer_learns_no_credentia
     assert "hook-secret" not in json.dumps(agent.told)
 
 
+async def test_a_second_after_its_run_was_stopped_nobody_is_told_of_a_task(
+    running: GatewayProcess, agent: Agent
+) -> None:
+    async with hooked() as hook, caller(running.url, run="run-to-be-stopped") as client:
+        config = TaskPushNotificationConfig(id="mine", url=hook.url, token="t")
+        wanted = SendMessageConfiguration(task_push_notification_config=config)
+        await task_of(client, "ask me", configuration=wanted)
+        async with httpx.AsyncClient(headers={"A2A-Version": "1.0"}, trust_env=False) as http:
+            listed = (await http.get(f"{agent.url}/rest/tasks?pageSize=1")).json()["tasks"]
+            own = listed[0]["id"]
+            configs = await http.get(f"{agent.url}/rest/tasks/{own}/pushNotificationConfigs")
+            place = configs.json()["configs"][0]["url"]
+            status = {"state": "TASK_STATE_WORKING"}
+            event = {"statusUpdate": {"taskId": own, "contextId": "c", "status": status}}
+            assert (await http.post(place, json=event)).status_code == 200
+            stop = ("run", "stop", "run-to-be-stopped", "--config", str(running.config))
+            code, *_ = await asyncio.to_thread(customhouse, *stop)
+            assert code == 0
+            assert (await http.post(place, json=event)).status_code == 503
+
+
 async def test_a_skill_called_as_a_tool_has_the_same_tasks_under_the_same_names(
     running: GatewayProcess, agent: Agent
 ) -> None:
@@ -223,16 +258,18 @@ async def test_the_older_dialect_is_spoken_at_the_same_place(running: GatewayPro
             body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
             auth = {"Authorization": f"Bearer {KEY}"}
             answer = await http.post(f"{running.url}/a2a/billing", json=body, headers=auth)
-            result: dict[str, object] = answer.json()["result"]
-            return result
+            said: dict[str, dict[str, object]] = answer.json()
+            return said.get("result") or said["error"]
 
         task = {"id": "job-7", "description": "ask me", "input_data": {"topic": "apples"}}
         made = await ask("agents/tasks/create", {"task": task})
         found = await ask("agents/tasks/result", {"task_id": made["task_id"]})
+        lost = await ask("agents/tasks/result", {"task_id": "job-7"})
 
     assert made["id"] == "job-7"
     assert found["task_id"] == made["task_id"]
     assert found["status"] in ("pending", "in_progress")
+    assert "the task_id of agents/tasks/create" in str(lost["message"])
 
 
 async def _last(events: AsyncIterator[StreamResponse]) -> None:

@@ -185,6 +185,8 @@ def test_rights_are_handed_on_narrower_and_the_log_knows_by_whom(house: Delegati
     assert given["subject"] == "agent/planner"
     called = house.said("audit", "query", "kind:call", "object:tool/desk/add", "--limit", "1")
     assert called[0]["agent"] == "planner"
+    (denied, *_) = house.said("audit", "query", "actor:worker", "kind:refused")
+    assert (denied["agent"], denied["actors"]) == ("planner", ["worker"])
 
 
 def test_the_delegator_itself_may_ask_with_a_token_of_whom_it_sends(house: Delegating) -> None:
@@ -223,3 +225,24 @@ def test_tokens_outlive_a_restart_and_a_rotation_of_their_key(tmp_path: Path) ->
         (house.folder / "keys" / "token.ed25519").unlink()
         code, _, complaint = house.customhouse("serve")
         assert (code, "token.ed25519 missing" in complaint) == (3, True)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "error", "words"),
+    [
+        (b"grant_type=password", 400, "unsupported_grant_type", "client_credentials or urn:ietf"),
+        (b"grant_type=", 400, "unsupported_grant_type", "client_credentials or urn:ietf"),
+        (b"scope=x", 400, "unsupported_grant_type", "client_credentials or urn:ietf"),
+        (b"x" * 65_537, 413, "invalid_request", "65536 bytes"),
+    ],
+    ids=["another grant", "an empty grant", "no grant", "too much"],
+)
+def test_who_asks_in_a_wrong_way_is_told_the_right_one_in_the_words_of_oauth(
+    house: Delegating, body: bytes, status: int, error: str, words: str
+) -> None:
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    response = httpx2.post(f"{house.url}/oauth/token", content=body, headers=form)
+    said = response.json()
+    assert (response.status_code, said["error"]) == (status, error)
+    assert words in said["error_description"]
+    assert said.keys() == {"error", "error_description", "call_id"}

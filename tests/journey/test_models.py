@@ -231,7 +231,7 @@ async def test_a_sick_model_of_a_class_is_passed_over_and_each_try_is_in_the_log
     assert raw.parse().model == "steady-spare"
     last = entries(running, raw.headers["customhouse-call"])
     first = entries(running, last["intent"]["parent"])
-    assert (first["outcome"]["status"], first["outcome"]["code"]) == ("failed", "upstream_broken")
+    assert (first["outcome"]["status"], first["outcome"]["code"]) == ("failed", "http_500")
     assert first["intent"]["run"] == last["intent"]["run"]
     assert len(raw.headers["customhouse-run"]) >= 8
 
@@ -260,6 +260,25 @@ async def test_the_same_key_has_one_effect_and_the_same_answer(
             model="steady", messages=[*SAID, *SAID], extra_headers=key
         )
     assert refused.value.code == "key_reused"
+
+
+async def test_whoever_repeats_a_key_with_a_new_run_is_told_of_the_run_of_the_first_call(
+    client: openai.AsyncOpenAI,
+) -> None:
+    said = {"model": "steady", "messages": SAID}
+    auth = {"Authorization": f"Bearer {KEY}", "Customhouse-Run": "new"}
+    url = f"{client.base_url}chat/completions"
+
+    async def asked(key: str) -> dict[str, str]:
+        response = await plain.post(url, json=said, headers={"Idempotency-Key": key})
+        assert response.status_code == 200
+        return dict(response.headers)
+
+    async with httpx2.AsyncClient(headers=auth) as plain:
+        first, again, other = [await asked(key) for key in ("run-1", "run-1", "run-2")]
+    assert first["customhouse-run"] == again["customhouse-run"] != other["customhouse-run"]
+    assert "calls/run=999" in first["customhouse-left"]
+    assert first["customhouse-left"] == again["customhouse-left"]
 
 
 @pytest.mark.parametrize("name", ["cut", "garbled"])

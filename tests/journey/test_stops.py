@@ -120,6 +120,20 @@ def test_what_is_stopped_ends_within_the_bound_and_begins_nothing_more(
     assert "after" not in border.effects()
 
 
+def test_a_key_that_is_repeated_begins_no_new_run(border: Border) -> None:
+    def told(key: str, run: str) -> tuple[str, str, int | None]:
+        """The run, in the header and in the answer, and the calls that it has left."""
+        answer = border.call("once", run, key=key)
+        said = answer.json()["result"]["_meta"]["io.customhouse/call"]
+        left = said.get("left", {}).get("calls/run")
+        return answer.headers.get("customhouse-run", ""), said.get("run", ""), left
+
+    first, again = told("key-1", "new"), told("key-1", "new")
+    assert first == again == (first[0], first[0], 999)
+    assert told("key-2", "") == told("key-2", "new") == ("", "", None)
+    assert border.effects() == ["once", "once"]
+
+
 def test_a_stopped_run_stops_no_other_run(border: Border) -> None:
     border.call("first", RUN)
     border.ask("run", "stop", RUN)

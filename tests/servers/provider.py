@@ -58,6 +58,7 @@ class Provider:
 
     asked: list[Asked] = field(default_factory=list)
     gone: asyncio.Event = field(default_factory=asyncio.Event)  # a caller hung up
+    listing: int = 200  # the status with which it answers GET /models
 
     async def __aenter__(self) -> Self:
         self._tasks: set[asyncio.Task[None]] = set()
@@ -92,6 +93,9 @@ class Provider:
     async def _answer(
         self, asked: Asked, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
+        if asked.path.endswith("/models"):
+            await _whole(writer, self.listing, {"object": "list", "data": []})
+            return
         if asked.mode == "silent":
             await reader.read(1)
             raise ConnectionResetError
@@ -111,7 +115,7 @@ async def _read(reader: asyncio.StreamReader) -> Asked:
     first, *lines = head.strip().split("\r\n")
     headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
     body = await reader.readexactly(int(headers.get("content-length", "0")))
-    return Asked(first.split(" ")[1], headers, json.loads(body))
+    return Asked(first.split(" ")[1], headers, json.loads(body or b"{}"))
 
 
 async def _whole(writer: asyncio.StreamWriter, status: int, body: Any, more: str = "") -> None:

@@ -63,6 +63,13 @@ async def test_a_task_is_its_owners_also_after_a_restart(folder: Path) -> None:
             await book.called("billing", "t-1", HIS)
 
 
+async def test_after_a_clean_end_the_file_alone_is_the_whole_log(folder: Path) -> None:
+    async with books(folder) as (house, book):
+        await book.remember(TASK)
+        assert await book.find("cht-1", HERS) == TASK
+    assert not house.database.with_name(house.database.name + "-wal").exists()
+
+
 async def test_what_a_peer_calls_so_is_one_owners_whoever_is_told_of_it_later(folder: Path) -> None:
     async with books(folder) as (house, book):
         await book.remember(TASK)

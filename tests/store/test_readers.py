@@ -57,6 +57,14 @@ def test_one_that_failed_is_not_kept(readers: Readers) -> None:
         seen(failed)
 
 
+def test_what_is_read_on_when_all_are_let_go_is_closed_after_it(readers: Readers) -> None:
+    with readers.reading() as connection:
+        readers.close()
+        assert seen(connection) == []
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        seen(connection)
+
+
 def test_none_can_write(readers: Readers) -> None:
     with (
         pytest.raises(sqlite3.OperationalError, match="readonly"),

@@ -24,8 +24,9 @@ from gateway.domain.model import (
     Verdict,
 )
 from gateway.domain.refusal import Refused
+from gateway.domain.run import RunLimits, run_account, run_of_key
 from gateway.store import engine, outcomes, replays
-from tests.store.world import ANN, RESULT, World
+from tests.store.world import ANN, RESULT, STATE, World
 
 pytestmark = pytest.mark.anyio
 
@@ -244,6 +245,61 @@ def test_looking_for_a_call_never_goes_through_the_whole_log(world: World, query
     with engine.reading(world.path) as connection:
         plan = connection.execute(f"EXPLAIN QUERY PLAN {query}", ("x",)).fetchall()
     assert any("entries_by_call" in str(row) for row in plan), plan
+
+
+def begun(world: World) -> str:
+    """The run that Ann's key begins now."""
+    return run_of_key(STATE, ANN, "order-7", world.clock())
+
+
+def runs_of(world: World, kind: type[entries.Intent | entries.Single]) -> list[str]:
+    return [one.run for one in world.stored() if isinstance(one, kind)]
+
+
+async def test_a_run_that_a_key_began_is_told_again_with_what_is_left_of_it(world: World) -> None:
+    run = begun(world)
+    async with world.open():
+        first = await admitted(world, keyed(world, run=run))
+        settled = await world.ledger.settle(first, RESULT)
+        again = await replayed(world, keyed(world, run=run))
+        assert again.call.run == run
+        assert again.settlement.left == settled.left
+        assert again.settlement.left["calls/run"] == RunLimits().calls - 1
+        assert runs_of(world, entries.Single) == runs_of(world, entries.Intent)
+
+
+async def test_past_midnight_the_run_of_the_day_before_is_told(world: World) -> None:
+    yesterdays = begun(world)
+    async with world.open():
+        await made(world, keyed(world, run=yesterdays))
+        world.clock.advance(86_399)
+        assert begun(world) != yesterdays
+        again = await replayed(world, keyed(world, run=begun(world)))
+    assert again.call.run == yesterdays
+
+
+@pytest.mark.parametrize("run", ["", "run-of-another"], ids=["none", "another"])
+async def test_a_call_that_began_no_run_begins_none_when_it_is_repeated(
+    world: World, run: str
+) -> None:
+    async with world.open():
+        await made(world, keyed(world, run=run))
+        again = await replayed(world, keyed(world, run=begun(world)))
+        assert again.call.run == ""
+        assert "calls/run" not in again.settlement.left
+        assert runs_of(world, entries.Single) == [""]
+
+
+async def test_an_answer_is_given_again_when_its_run_is_over_but_not_when_it_was_stopped(
+    world: World,
+) -> None:
+    run = begun(world)
+    async with world.open():
+        await made(world, keyed(world, run=run))
+        world.clock.advance(RunLimits().wall_s + 1)
+        assert (await replayed(world, keyed(world, run=run))).call.run == run
+        world.ledger.runs.stopped.add(run_account(ANN.tenant, run))
+        assert (await refused(world, keyed(world, run=run))).refusal.id == "run_stopped"
 
 
 async def test_the_log_of_replays_verifies(world: World) -> None:

@@ -33,7 +33,7 @@ from gateway.domain.run import RunLimits
 from gateway.jobs.recover import Recovery, opened
 from gateway.store import engine
 from gateway.store.counters import Counters
-from gateway.store.keys import PAYLOAD_KEY
+from gateway.store.keys import PAYLOAD_KEY, STATE_KEY
 from gateway.store.ledger import Ledger
 from gateway.store.log import Log
 from gateway.store.pseudonyms import Pseudonyms, stored_pseudonyms
@@ -43,7 +43,7 @@ from gateway.store.replays import Replays
 from gateway.store.writer import WriteFailed, Writer
 
 LOG_ID = "ab" * 16
-PAYLOADS = b"\x01" * 32
+PAYLOADS, STATE = b"\x01" * 32, b"\x02" * 32
 SIGNING = Ed25519PrivateKey.from_private_bytes(b"\x07" * 32)
 NOON_US = 1_795_348_800_000_000  # 2026-11-22 12:00 UTC
 RESULT = Outcome(Status.OK, result=b'{"content":[]}', received_bytes=14)
@@ -169,6 +169,7 @@ class World:
         folder = self.path.parent / "keys"
         folder.mkdir(exist_ok=True)
         (folder / PAYLOAD_KEY).write_bytes(PAYLOADS)
+        (folder / STATE_KEY).write_bytes(STATE)
         return folder
 
     def _limits_of_accounts(self, accounts: Sequence[str]) -> tuple[Limits | None, ...]:

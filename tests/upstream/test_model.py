@@ -163,7 +163,7 @@ async def test_an_answer_of_too_many_bytes_is_cut_whatever_is_in_it(provider: Pr
 
 @pytest.mark.parametrize(
     ("mode", "code"),
-    [("sick", "upstream_broken"), ("moved", "upstream_broken"), ("locked", "upstream_refused")],
+    [("sick", "http_500"), ("moved", "http_307"), ("locked", "upstream_refused")],
 )
 async def test_a_provider_that_fails_has_failed(house: Border, mode: str, code: str) -> None:
     assert failed(await house.call(model_call(mode=mode))) == (Status.FAILED, code)
@@ -174,13 +174,46 @@ async def test_a_providers_no_is_told_in_its_words_and_nothing_is_counted(
     house: Border, mode: str, status: int
 ) -> None:
     outcome = await house.call(model_call(mode=mode, stream=True))
-    assert outcome.status is Status.RPC_ERROR
+    assert failed(outcome) == (Status.RPC_ERROR, f"http_{status}")
     assert json.loads(outcome.error) == {
         "code": status,
         "message": f"{mode} today",
         "data": {"type": "made_up", "code": "why_not"},
     }
     assert outcome.counted == Usage(0, 0)
+
+
+def answering(provider: Provider, status: int, body: bytes, patch: pytest.MonkeyPatch) -> None:
+    async def answer(_asked: Any, _reader: Any, writer: asyncio.StreamWriter) -> None:
+        head = f"HTTP/1.1 {status} No\r\nContent-Type: text/html\r\nContent-Length: {len(body)}\r\n\r\n"
+        writer.write(head.encode() + body)
+
+    patch.setattr(provider, "_answer", answer)
+
+
+@pytest.mark.parametrize("status", [404, 405, 501])
+@pytest.mark.parametrize("streams", [True, False])
+async def test_a_provider_that_knows_no_such_path_or_model_is_said_so_and_nothing_is_counted(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch, status: int, streams: bool
+) -> None:
+    answering(provider, status, f"<p>{SECRET} at {provider.url}</p>".encode(), monkeypatch)
+    async with border(model_spec(provider.url, breaker_failures=1)) as house:
+        outcome = await house.call(model_call(stream=streams))
+        assert house.upstreams.is_well("fake")
+    assert failed(outcome) == (Status.RPC_ERROR, f"http_{status}")
+    where = "POST .../chat/completions: check `url` and `model.id` of models.fake."
+    words = f"The provider answered {status} to {where}"
+    assert json.loads(outcome.error) == {"code": status, "message": words}
+    assert outcome.counted == Usage(0, 0)
+
+
+async def test_a_providers_no_without_a_word_is_a_no_all_the_same(
+    house: Border, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answering(provider, 400, b"", monkeypatch)
+    outcome = await house.call(model_call())
+    assert failed(outcome) == (Status.RPC_ERROR, "http_400")
+    assert json.loads(outcome.error)["message"] == "the provider answered HTTP 400"
 
 
 @pytest.mark.parametrize("places", [("message",), ("type", "param", "code")])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +11,8 @@ from gateway.app.house import House, policy_effect
 from gateway.app.operations.affording import too_small
 from gateway.app.operations.args import Args
 from gateway.app.operations.entering import Change, conflict, enter, unknown
-from gateway.app.operations.showing import limits_said
+from gateway.app.operations.showing import agent_rows, limits_said
+from gateway.app.operations.slips import idle_roles
 from gateway.config import kinds
 from gateway.domain.budget import Limits
 from gateway.domain.names import is_name
@@ -21,7 +22,6 @@ from gateway.policy.files import Binding
 from gateway.policy.finding import PolicyInvalid
 from gateway.policy.load import Loaded
 from gateway.policy.load import compile as compile_policy
-from gateway.policy.rules import BINDINGS_FILE, did_you_mean
 from gateway.store.identity import DECLARED, REMOVED, Agent, agent_effect, key_effect
 from gateway.store.pseudonyms import SUBJECT
 from gateway.store.writer import Effect
@@ -43,8 +43,18 @@ async def add(house: House, author: str, given: Mapping[str, Any]) -> Any:
     return {
         "name": agent.name,
         "policy": house.policies.current.version,
-        "remarks": [*_remarks(house, agent.roles), *too_small(agent, house.servers.values())],
+        "remarks": [
+            *idle_roles(house.policies.current, agent.roles),
+            *too_small(agent, house.servers.values()),
+        ],
     }
+
+
+async def listed(house: House, author: str, given: Mapping[str, Any]) -> Any:
+    """Every agent as this process lets it in: the file may say something else by now."""
+    del author
+    Args(given)
+    return agent_rows(house)
 
 
 async def limit(house: House, author: str, given: Mapping[str, Any]) -> Any:
@@ -94,7 +104,7 @@ async def grant(house: House, author: str, given: Mapping[str, Any]) -> Any:
         "name": agent.name,
         "roles": list(changed.roles),
         "changed": True,
-        "remarks": _remarks(house, (role,)),
+        "remarks": [*idle_roles(house.policies.current, (role,))],
     }
 
 
@@ -337,18 +347,6 @@ def _name(text: str, kind: str) -> str:
 
 def _flat(name: str) -> str:
     return name.replace("-", "_")
-
-
-def _remarks(house: House, roles: Sequence[str]) -> list[str]:
-    """A word about each role that gives nothing, which most often is a typing mistake."""
-    policy = house.policies.current
-    useful = {rule.subject for rule in policy.rules}
-    useful |= {link.member for link in policy.links if link.file != BINDINGS_FILE}
-    return [
-        f"no rule names the role {role}; {did_you_mean(role, useful, 'add one to the policy')}"
-        for role in roles
-        if role not in useful
-    ]
 
 
 def _subject(agent: Agent) -> str:

@@ -190,7 +190,10 @@ def _refuse(house: House, course: Course, approver: Approver, others: Sequence[s
     if alike is None:
         return
     if alike in petition.askers:
-        why = f"{alike} asks for it, or it is asked on its behalf, and the two cannot be told apart"
+        why = (
+            f"nobody approves or denies what they asked for: {alike} asks for it, or it is asked on"
+            " its behalf, and the two cannot be told apart"
+        )
     else:
         why = f"{alike} has approved it, and each role takes another person"
     raise OperationRefused(

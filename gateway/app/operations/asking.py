@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from typing import Any, NamedTuple, Protocol
 
 from gateway.app.operations.entering import unknown
 from gateway.app.operations.places import wire_place
 from gateway.app.operations.reading import Reading
+from gateway.config import Upstream
 from gateway.domain.model import (
     Act,
     Approval,
@@ -19,11 +21,14 @@ from gateway.domain.model import (
     Kind,
     Principal,
     Verdict,
+    object_name,
 )
 from gateway.domain.operator import usage
 from gateway.policy.explain import Explanation
 from gateway.policy.snapshot import Snapshot
+from gateway.store.identity import Identity
 from gateway.store.pins import Place
+from gateway.store.registry import Registry
 
 DISABLED = "the agent is disabled"
 USUAL_ACT: Mapping[Kind, Act] = {
@@ -36,6 +41,21 @@ USUAL_ACT: Mapping[Kind, Act] = {
     Kind.MODEL: Act.CALL,
     Kind.PEER: Act.CALL,
 }
+_ALWAYS_THERE = (Kind.SERVER, Kind.ADMIN)
+_LIKE = 0.6
+
+
+class Standing(Protocol):
+    """What stands beside policy: of a house that is open, or as one reads it from outside."""
+
+    @property
+    def identity(self) -> Identity: ...
+
+    @property
+    def registry(self) -> Registry: ...
+
+    @property
+    def servers(self) -> Mapping[str, Upstream]: ...
 
 
 class Proved(NamedTuple):
@@ -66,13 +86,23 @@ class Answer:
 
     explanation: Explanation
     stopped: str = ""  # why, although policy may allow it
+    meant: str = ""  # what is there and reads like it; for whoever may know what there is
+    absent: bool = False  # there is no such object, so that no rule is to blame
 
     @property
     def yes(self) -> bool:
         return self.explanation.decision.verdict is Verdict.ALLOW and not self.stopped
 
+    def say(self) -> str:
+        """What policy says, in a few lines for a terminal."""
+        return self._mendable().say()
+
+    def _mendable(self) -> Explanation:
+        fix = "see what there is: customhouse tool list"
+        return replace(self.explanation, fix=fix) if self.absent else self.explanation
+
     def as_json(self) -> dict[str, Any]:
-        said = self.explanation
+        said = self._mendable()
         return {
             "allowed": self.yes,
             "verdict": str(said.decision.verdict),
@@ -83,7 +113,7 @@ class Answer:
             "act": said.act,
             "by": said.sentence,
             "fix": said.fix,
-            "stopped": self.stopped,
+            "stopped": with_meant(self.stopped, self.meant),
             "conditions": dict(said.decision.conditions),
             "policy": said.decision.policy_version,
             "matches": [{"place": m.rule.place, "rule": m.rule.text} for m in said.matches],
@@ -94,7 +124,21 @@ class Answer:
 def ask(reading: Reading, snapshot: Snapshot, question: Question) -> Answer:
     """Raises: OperationRefused: no such agent, or the question makes no sense."""
     call = named_call(reading, question, _principal(reading, question.agent, question.proved))
-    return Answer(snapshot.explain(call, question.now_us), unserved(reading, call))
+    explanation = snapshot.explain(call, question.now_us)
+    absent = is_absent(call)
+    meant = like_it(reading, call) if absent else ""
+    return Answer(explanation, unserved(reading, call), meant, absent)
+
+
+def in_full(here: Standing, text: str) -> str:
+    """*text* with its kind, where it is the name of a model, or PEER/SKILL."""
+    word, slash, rest = text.partition("/")
+    terms = here.registry.terms.get(word)
+    if terms is None or word in set(Kind) or wire_place(here.registry.catalogue, text):
+        return text
+    if terms.kind is Kind.MODEL and not slash:
+        return f"{Kind.MODEL}/{word}"
+    return f"{Kind.PEER}/{text}" if terms.kind is Kind.PEER and rest else text
 
 
 def visible(
@@ -130,16 +174,39 @@ def named_call(reading: Reading, question: Question, principal: Principal) -> Ca
     )
 
 
-def unserved(reading: Reading, call: Call) -> str:
-    """Why *call* is not served, whatever policy says; "" when nothing stands beside it."""
-    if _is_disabled(reading, call.principal):
-        return DISABLED
-    if call.kind in (Kind.SERVER, Kind.ADMIN):
+def is_absent(call: Call) -> bool:
+    """Whether nobody offers what *call* names."""
+    return call.definition is None and call.kind not in _ALWAYS_THERE
+
+
+def like_it(here: Standing, call: Call) -> str:
+    """What there is, and is called much as what *call* names; "": nothing."""
+    server = call.server
+    if _is_disabled(here, call.principal):
         return ""
-    if call.server not in reading.servers:
+    if server not in here.servers:
+        server = next(iter(get_close_matches(server, here.servers, n=1, cutoff=_LIKE)), "")
+    listed = (d for d in here.registry.catalogue.definitions if d.server == server)
+    names = {d.name: object_name(d.kind, d.server, d.name) for d in listed if d.name}
+    close = get_close_matches(call.name, names, n=1, cutoff=_LIKE)
+    return names[close[0]].removeprefix(f"{Kind.TOOL}/") if close else ""
+
+
+def with_meant(stopped: str, meant: str) -> str:
+    """Why not, and what else was meant, if anything was."""
+    return f"{stopped}; did you mean {meant}?" if stopped and meant else stopped
+
+
+def unserved(here: Standing, call: Call) -> str:
+    """Why *call* is not served, whatever policy says; "" when nothing stands beside it."""
+    if _is_disabled(here, call.principal):
+        return DISABLED
+    if call.kind in _ALWAYS_THERE:
+        return ""
+    if call.server not in here.servers:
         return f"there is no server {call.server!a:.60}"
-    if not reading.registry.catalogue.serves(call.server):
-        if call.server not in reading.registry.suspended:
+    if not here.registry.catalogue.serves(call.server):
+        if call.server not in here.registry.suspended:
             return f"the card of peer {call.server} is not approved"
         return f"server {call.server} is suspended"
     if call.definition is None:
@@ -149,8 +216,8 @@ def unserved(reading: Reading, call: Call) -> str:
     return ""
 
 
-def _is_disabled(reading: Reading, principal: Principal) -> bool:
-    agent = reading.identity.agents.get(principal.subject)
+def _is_disabled(here: Standing, principal: Principal) -> bool:
+    agent = here.identity.agents.get(principal.subject)
     return agent is not None and agent.disabled
 
 
@@ -206,7 +273,8 @@ def _object(text: str) -> Place:
         return word, Kind.TOOL, rest
     raise usage(
         f"{text!a:.80} does not name an object",
-        "say SERVER/TOOL, a name on /mcp, KIND/SERVER/NAME as prompt/docs/summary, or admin/metrics",
+        "say SERVER/TOOL, PEER/SKILL, a model, a name on /mcp, KIND/SERVER/NAME as"
+        " prompt/docs/summary, or admin/metrics",
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from gateway.app.clock import wall_us
 from gateway.app.house import House
 from gateway.app.operations.args import Args
+from gateway.app.operations.asking import is_absent, like_it, unserved, with_meant
 from gateway.app.operations.entering import Change, conflict, enter, nothing, unknown
 from gateway.domain.model import (
     Act,
@@ -112,7 +113,8 @@ def _not_arguments(why: str) -> OperationRefused:
 
 def _refused(house: House, made: Call, refused: Refused) -> Any:
     explanation = house.policies.current.explain(made, wall_us())
-    by_policy = explanation.decision.verdict is not Verdict.ALLOW
+    absent = is_absent(made)
+    by_policy = explanation.decision.verdict is not Verdict.ALLOW and not absent
     return {
         "call": made.id,
         "status": "refused",
@@ -120,6 +122,7 @@ def _refused(house: House, made: Call, refused: Refused) -> Any:
         "sentence": refused.say(),
         "fix": refused.refusal.fix,
         "detail": dict(refused.detail),
+        "stopped": with_meant(unserved(house, made), like_it(house, made) if absent else ""),
         "decision": explanation.say() if by_policy else "",
     }
 

@@ -6,7 +6,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.app.operations.asking import USUAL_ACT, Question, named_call, unserved
+from gateway.app.operations.asking import (
+    USUAL_ACT,
+    Question,
+    in_full,
+    is_absent,
+    like_it,
+    named_call,
+    unserved,
+    with_meant,
+)
 from gateway.app.operations.reading import Reading
 from gateway.domain.model import Act, Approval, Call, Definition, Kind, Principal
 from gateway.policy.compare import NO, Change, changes, standing
@@ -35,8 +44,11 @@ def who_can(
     """Every agent that is not refused *act* on *name* whatever it says; and why nobody could, if
     that is not for policy to say. Raises: OperationRefused.
     """
-    call = named_call(reading, Question("", name, act), Principal("", ""))
+    question = Question("", in_full(reading, name), act)
+    call = named_call(reading, question, Principal("", ""))
     stopped = unserved(reading, call)
+    if is_absent(call):
+        stopped = with_meant(stopped, like_it(reading, call))
     return ([] if stopped else list(_able(reading, snapshot, call))), stopped
 
 

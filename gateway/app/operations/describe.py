@@ -61,6 +61,7 @@ def _caller(entry: entries.Intent | entries.Single | entries.Refused, name: Name
     return {
         "call": entry.call,
         "agent": name(entry.who),
+        "actors": [name(actor) for actor in entry.actors],
         "tenant": name(entry.tenant),
         "team": name(entry.team),
         "credential": name(entry.cred),
@@ -86,7 +87,6 @@ def _object(entry: entries.Intent | entries.Single | entries.Refused, name: Name
 
 def _intent(entry: entries.Intent, name: Name) -> Row:
     return {
-        "actors": [name(actor) for actor in entry.actors],
         "round": entry.round if entry.round > 1 else None,
         "parent": entry.parent,
         "rule": str(entry.rule) if entry.rule >= 0 else "",

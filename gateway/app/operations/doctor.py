@@ -17,7 +17,7 @@ from gateway.app.operations.holding import held_policy
 from gateway.app.operations.presence import absent, unresolved
 from gateway.app.operations.reading import policy_in_force, read_house
 from gateway.app.stops import read_stops
-from gateway.config import agent_keys, check_exposure
+from gateway.config import Model, agent_keys, check_exposure
 from gateway.domain.operator import OperationRefused
 from gateway.policy.load import load as load_policy
 from gateway.store import trail
@@ -50,7 +50,7 @@ def secrets(patient: Patient) -> Iterator[Check]:
     config, found = patient.config, list[Check]()
     if patient.health is None:
         agent_keys(config, patient.environ)
-        missing = list(unresolved(config, patient.environ))
+        missing = list(unresolved(config.upstreams, patient.environ))
     else:  # it has found the keys of agents, or it would not run; a shell has another environment
         missing = patient.health.get("unresolved", [])
         if "unresolved" not in patient.health:
@@ -121,7 +121,7 @@ def agents(patient: Patient) -> Iterator[Check]:
 def budgets(patient: Patient) -> Iterator[Check]:
     """Whether each covers a call at all."""
     house = read_house(patient.config)
-    why, fix = "every call is refused: over_budget", "change it, or what is held for a call"
+    why, fix = "such calls are refused: over_budget", "change it, or what is held for a call"
     agents = house.identity.agents.values()
     found = [
         warning("budgets", said, why, fix)
@@ -173,7 +173,7 @@ def exposure(patient: Patient) -> Iterator[Check]:
 
 
 def servers(patient: Patient) -> Iterator[Check]:
-    """Whether what is behind the border answers."""
+    """Whether what is behind the border answered, as far as the gateway that runs has asked it."""
     found = [
         problem("servers", said, "its calls fail", "correct it, or install what is missing")
         for said in absent(patient.config)
@@ -186,9 +186,22 @@ def servers(patient: Patient) -> Iterator[Check]:
         what = f"approved, and not in the lock that the gateway is frozen to: {_some(unlocked)}"
         fix = "customhouse tool lock, review what it wrote, and restart the gateway"
         found.append(warning("servers", what, "calls of it are refused: quarantined", fix))
-    count = len(read_house(patient.config).servers)
-    asked = "all were reached" if patient.is_served else "not asked: no gateway runs"
+    behind = read_house(patient.config).servers.values()
+    count = sum(not isinstance(one, Model) for one in behind)
+    asked = "none failed its last look" if patient.is_served else "not asked: no gateway runs"
     yield from found or [ok("servers", f"{count} servers, {asked}")]
+
+
+def models(patient: Patient) -> Iterator[Check]:
+    """Whether the providers of models answered. No look asks them: calls do, and `server test`."""
+    behind = read_house(patient.config).servers
+    known = {name for name, one in behind.items() if isinstance(one, Model)}
+    answering = known.intersection((patient.health or {}).get("answering", ()))
+    if unasked := sorted(known - answering - patient.failures.keys()):
+        said = "not asked since the gateway runs" if patient.is_served else "not asked"
+        yield ok("models", f"{said}: {_some(unasked)}; ask: customhouse server test NAME")
+    if answering:
+        yield ok("models", f"reached when they were asked last: {_some(sorted(answering))}")
 
 
 def disk(patient: Patient) -> Iterator[Check]:
@@ -257,6 +270,7 @@ _LOOKS: dict[str, Look] = {
     "stops": stops,
     "exposure": exposure,
     "servers": servers,
+    "models": models,
     "disk": disk,
     "sqlite": library,
 }

@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from copy import copy
+from dataclasses import replace
 from operator import itemgetter
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
@@ -24,6 +25,7 @@ from gateway.app.operations.glances import call, checkpoint, entries_page, findi
 from gateway.app.operations.places import object_of
 from gateway.app.operations.query import moment
 from gateway.app.operations.rights import right_of
+from gateway.app.operations.servers import standing
 from gateway.domain.approval import Approver, Course
 from gateway.domain.operator import Exit, OperationRefused, usage
 from gateway.edge.api.desk import EVERY_TENANT, Errand, Found
@@ -87,7 +89,7 @@ async def servers(house: House, errand: Errand) -> Found:
 
 async def server(house: House, errand: Errand) -> Found:
     row = await asyncio.to_thread(showing.server_row, _picture(house), errand.args["name"])
-    return Found(row | _state(house, row))
+    return Found(row | showing.server_state(row, standing(house)))
 
 
 async def definitions(house: House, errand: Errand) -> Found:
@@ -147,11 +149,14 @@ async def explain(house: House, errand: Errand) -> Found:
         # Which names there are on /mcp is the house's.
         raise usage("the object is not named in full", "say it as tool/docs/search")
     at_us = moment(args["at"], now_us)[0] if "at" in args else now_us
+    whole = errand.tenant == EVERY_TENANT
+    named = asking.in_full(here, args["object"]) if whole else args["object"]
     question = asking.Question(
-        args["agent"], args["object"], args.get("act", ""), args.get("arguments", "{}"), at_us
+        args["agent"], named, args.get("act", ""), args.get("arguments", "{}"), at_us
     )
     answer = await _twin_of(house.policies.current).ask(here, question)
-    said = answer.as_json() | {"said": answer.explanation.say()}
+    # What else there is, is for whoever may read the list of it.
+    said = replace(answer, meant="").as_json() | {"said": answer.say()}
     if errand.tenant != EVERY_TENANT:
         # What nearly fits may be a rule of another tenant; what is allowed need not be there.
         disabled = here.identity.agents[args["agent"]].disabled
@@ -284,13 +289,8 @@ def _picture(house: House) -> reading.Reading:
 
 async def _server_rows(house: House) -> list[Row]:
     rows = await asyncio.to_thread(showing.server_rows, _picture(house))
-    return [row | _state(house, row) for row in rows]
-
-
-def _state(house: House, row: Row) -> Row:
-    name, only = row["name"], house.registry.only
-    in_lock = only is None or any(server == name for server, _, _ in only)
-    return showing.server_state(row, str(house.discovery.failures.get(name, "")), in_lock=in_lock)
+    now = standing(house)
+    return [row | showing.server_state(row, now) for row in rows]
 
 
 def _with_lock(house: House, rows: Iterable[Row]) -> list[Row]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from gateway.config import Config, ConfigError, Server, Upstream, resolve
 from gateway.config.secrets import is_reference
+from gateway.domain import refusal
 
 _PACKAGES = Path(__file__).resolve().parents[3]  # a child finds what is beside the gateway itself
 
@@ -47,11 +48,16 @@ def kind_of(upstream: Upstream) -> str:
     return type(upstream).__name__.lower()
 
 
-def unresolved(config: Config, environ: Mapping[str, str]) -> Iterator[dict[str, str]]:
-    """What, why and fix for each secret of what is declared that its reference does not lead to."""
-    for name, server in config.upstreams.items():
+def unresolved(
+    servers: Mapping[str, Upstream], environ: Mapping[str, str]
+) -> Iterator[dict[str, str]]:
+    """What, why and fix for each secret of *servers* that its reference does not lead to."""
+    for name, server in servers.items():
         for err in secrets_lost(server, environ):
-            yield {"what": f"{kind_of(server)} {name}: {err.what}", "why": err.why, "fix": err.fix}
+            one = f"{kind_of(server)} {name}"
+            why = f"{err.why}; the gateway opens without it, and refuses calls of {one}:"
+            why += f" {refusal.CREDENTIAL_MISSING.id}"
+            yield {"what": f"{one}: {err.what}", "why": why, "fix": err.fix}
 
 
 def secrets_lost(server: Upstream, environ: Mapping[str, str]) -> Iterator[ConfigError]:

@@ -3,7 +3,7 @@
     agent:report-bot code:rate_limited,over_budget since:2026-11-22 -server:time object:tool/docs/*
 
 Every qualifier has to hold; values with commas between them are alternatives, `*` at the end means
-"begins with", and `-` in front means "not".
+"begins with", and `-` in front means "not". A run is named by its id, or by what entries call it.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from difflib import get_close_matches
 from typing import Final
 
 from gateway.domain.operator import OperationRefused, usage
+from gateway.domain.run import is_run_account, is_run_id
 from gateway.domain.window import us_of
 
 # Qualifier -> what it is held against in a described entry.
 FIELDS: Final[Mapping[str, str]] = {
     "agent": "agent",
+    "actor": "actors",
     "tenant": "tenant",
     "team": "team",
     "server": "server",
@@ -48,6 +50,7 @@ TIMES: Final = ("since", "until")
 _AGO = re.compile(r"([0-9]{1,6})(s|m|h|d|w)")
 _UNITS_S: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _ANY = "*"
+_RUNS_LIKE = re.compile(r"(r[0-9a-f]{0,16})?\*")
 _FIX = "for example: agent:report-bot code:rate_limited since:2026-11-22"
 
 
@@ -132,9 +135,21 @@ def _term(key: str, value: str, *, negated: bool) -> Term:
         raise usage(f"{key}: needs a value", _FIX)
     if key == "tool":
         values = tuple(v if v.startswith("tool/") else f"tool/{v}" for v in values)
+    if key == "run":
+        _demand_runs(values)
     if key == "kind":
         values = tuple("call" if v in ("intent", "outcome") else v for v in values)
     return Term(FIELDS[key], values, negated)
+
+
+def _demand_runs(values: Sequence[str]) -> None:
+    """Raises: OperationRefused (usage): one of them can be no run."""
+    for value in values:
+        if not (is_run_account(value) or is_run_id(value) or _RUNS_LIKE.fullmatch(value)):
+            raise usage(
+                f"run:{value!a:.80} names no run",
+                "say its whole id, of which entries hold a digest, or that digest (r3f2a...)",
+            )
 
 
 def _unknown(key: str) -> OperationRefused:

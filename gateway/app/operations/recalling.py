@@ -1,7 +1,7 @@
 """Recorded calls as they were when policy was asked, as far as the log still holds them.
 
 What it does not hold is never guessed: arguments that were too large or are erased, names that are,
-what a refused call was made on behalf of. `Missing` says which, and callers count it.
+how far the token of a refused call went. `Missing` says which, and callers count it.
 """
 
 from __future__ import annotations
@@ -223,15 +223,15 @@ def looks_at(snapshot: Snapshot, decision: Decision, facts: frozenset[str]) -> b
 def _demand_known(
     snapshot: Snapshot, recalled: Recalled, decision: Decision, entry: entries.Refused
 ) -> None:
-    """Entries of refusals repeat neither whom a token acted for nor how far it went.
+    """Entries of refusals do not repeat how far a token went, and older ones not who acted with it.
 
     Both only take away: a denial stands whatever they were. So does a yes of the very policy that
     let the call pass before it was refused for something else. Raises: Missing.
     """
-    by_token = "/" in recalled.call.principal.subject
+    by_token = "/" in recalled.call.principal.subject and not entry.actors
     if not by_token and not entry.chain:
         return
-    if looks_at(snapshot, decision, _DELEGATED):
+    if not entry.actors and looks_at(snapshot, decision, _DELEGATED):
         raise Missing(_FOR_WHOM)
     passed = entry.policy == snapshot.version and verdict_of(entry) is not Verdict.DENY
     if decision.verdict is not Verdict.DENY and not passed:

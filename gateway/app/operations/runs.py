@@ -73,6 +73,14 @@ def run_shown(trail: Trail, run: str) -> dict[str, Any] | None:
     return {"run": run, "stopped": is_stopped, **sums, "steps": steps, "left_out": left_out}
 
 
+def knows_run(trail: Trail, run: str) -> bool:
+    """Whether any call is entered of the run that entries call *run*."""
+    wanted = Slice(kinds=_CALLS, containing=((f'"run":"{run}"',),))
+    return any(
+        isinstance(entry, Called) and entry.run == run for entry in trail.newest_first(wanted)
+    )
+
+
 def _stopped(trail: Trail) -> set[str]:
     wanted = Slice(kinds=("change",), containing=((f'"what":"{STOP_RUN}"',),))
     return {
@@ -84,15 +92,15 @@ def _stopped(trail: Trail) -> set[str]:
 
 def _add(trail: Trail, whole: _Sum, entry: Called) -> dict[str, Any]:
     """One step of a run, counted."""
-    agent = trail.name(entry.who)
+    agent, actors = trail.name(entry.who), [trail.name(one) for one in entry.actors]
     whole.tenant = whole.tenant or trail.name(entry.tenant)
-    whole.agents.add(agent)
+    whole.agents.update((agent, *actors))
     whole.first_us = min(whole.first_us or entry.t, entry.t)
     whole.last_us = max(whole.last_us, entry.t)
     step: dict[str, Any] = {
         "at_us": entry.t,
         "agent": agent,
-        "actors": [],
+        "actors": actors,
         "method": entry.method,
         "object": _object(trail, entry),
         "call": entry.call,
@@ -105,7 +113,6 @@ def _add(trail: Trail, whole: _Sum, entry: Called) -> dict[str, Any]:
     if isinstance(entry, entries.Single):
         outcome = "replayed" if entry.replays else "answered here"
         return {**step, "outcome": outcome, "tokens": 0, "cost": 0}
-    step["actors"] = [trail.name(one) for one in entry.actors]
     step |= {"parent": entry.parent, "rule": entry.rule, "approval": entry.approval}
     ended = trail.outcome_of(entry)
     if ended is None:

@@ -12,6 +12,7 @@ from gateway.app.operations import reading
 from gateway.app.operations.describe import IN_FLIGHT, Row, describe
 from gateway.app.operations.query import Query, Term
 from gateway.audit import entry as entries
+from gateway.domain.run import is_run_account, is_run_id, run_account
 from gateway.policy.rules import Rule
 from gateway.store.pseudonyms import OBJECT, SERVER, SUBJECT, TEAM, TENANT
 from gateway.store.trail import Interrupted, Slice, Trail
@@ -23,6 +24,7 @@ _KINDS = {
 }
 _PSEUDONYMS = {
     "agent": SUBJECT,
+    "actors": SUBJECT,
     "author": SUBJECT,
     "tenant": TENANT,
     "team": TEAM,
@@ -33,7 +35,8 @@ _OF_CALLS = ("intent", "single", "refused", "folded")
 _OF_THE_OUTCOME = ("status", "code", "by")
 PAGE_PIECE = 2_000  # entries
 # Fields whose values stand in the entry as they are.
-_VERBATIM = ("call", "parent", "method", "what", "policy", "run", "chain", "approval")
+_VERBATIM = ("call", "parent", "method", "what", "policy", "chain", "approval")
+MAX_RUNS = 64  # looked for in the text of an entry before it is decoded
 
 
 def search(trail: Trail, query: Query, most: int) -> list[Row]:
@@ -190,13 +193,18 @@ def _with_outcome(trail: Trail, entry: entries.Entry, row: Row) -> Row:
 
 
 def _fits(row: Row, terms: Sequence[Term]) -> bool:
-    return all(term.holds(_values(row, term.field)) for term in terms)
+    return all(term.holds(_values(row, term)) for term in terms)
 
 
-def _values(row: Row, field: str) -> Sequence[str]:
-    value: Any = row.get(field)
+def _values(row: Row, term: Term) -> Sequence[str]:
+    value: Any = row.get(term.field)
     if isinstance(value, list):
         return value
+    if value is not None and term.field == "run":
+        # Which of the ids that are asked for it has, in its own tenant.
+        tenant = row.get("tenant", "")
+        ids = (one for one in term.values if _is_id(one) and run_account(tenant, one) == value)
+        return (value, *ids)
     return (str(value),) if value is not None else ()
 
 
@@ -210,6 +218,9 @@ def _slice(trail: Trail, query: Query) -> Slice | None:
     objects = query.exact("object")
     if objects is not None:
         containing.append(_accounts(trail, objects))
+    runs = query.exact("run")
+    if runs is not None:
+        containing.append(_runs(trail, query, runs))
     if () in containing:
         return None
     containing += [values for f in _VERBATIM if (values := query.exact(f)) is not None]
@@ -232,6 +243,22 @@ def _slice_of(trail: Trail, query: Query, tenant: str) -> Slice | None:
     if not known:
         return None
     return Slice(query.since_us, query.until_us, _OF_CALLS, ((known,),))
+
+
+def _runs(trail: Trail, query: Query, runs: Sequence[str]) -> tuple[str, ...]:
+    """What entries call these runs: an id means another one in each tenant."""
+    ids = [one for one in runs if _is_id(one)]
+    tenants = query.exact("tenant") or [name for _, name in trail.pseudonyms(TENANT)]
+    if len(runs) + len(ids) * len(tenants) > MAX_RUNS:
+        return ('"run":"',)
+    return (
+        *(one for one in runs if is_run_account(one)),
+        *(run_account(tenant, one) for tenant in tenants for one in ids),
+    )
+
+
+def _is_id(run: str) -> bool:
+    return is_run_id(run) and not is_run_account(run)
 
 
 def _accounts(trail: Trail, objects: Sequence[str]) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from gateway.app.operations.entering import (
 from gateway.app.operations.places import object_of, pin_row
 from gateway.app.operations.presence import kind_of, secrets_lost, unresolved
 from gateway.app.wiring import registered_server, server_spec, server_terms
+from gateway.config import Model
 from gateway.domain import refusal
 from gateway.domain.names import is_name, likenesses
 from gateway.domain.operator import Exit, OperationRefused, usage
@@ -71,10 +72,15 @@ async def add(house: House, author: str, given: Mapping[str, Any]) -> Any:
 
 
 async def test(house: House, author: str, given: Mapping[str, Any]) -> Any:
-    """Look at a server now: what it offers, what of it is new, changed or gone."""
+    """Look at a server now: what it offers, what of it is new, changed or gone.
+
+    What a model is, its operator says; so its provider is asked whether it answers, and takes the
+    credential: GET {url}/models, of which any answer but 401, 403, a redirect or 500 is a yes.
+    """
     name = _known(house, Args(given, "name").text("name"))
     try:
         sightings = await house.discovery.refresh(name)
+        answered = await _knocked(house, name)
     except UpstreamFailed as err:
         raise _not_seen(house, name, err) from err
     pins = [pin for pin in house.registry.pins.values() if pin.place[0] == name]
@@ -90,6 +96,7 @@ async def test(house: House, author: str, given: Mapping[str, Any]) -> Any:
             pin_row(pin, house.registry.wire_name(pin.place))
             for pin in sorted(pins, key=lambda pin: (pin.place[1], pin.place[2]))
         ],
+        **answered,
     }
 
 
@@ -143,16 +150,32 @@ async def remove(house: House, author: str, given: Mapping[str, Any]) -> Any:
 
 
 async def health(house: House, author: str, given: Mapping[str, Any]) -> Any:
-    """What does not work, and only this process knows: servers that failed their last look, what is
-    approved and not in the lock that it runs frozen to, and secrets that it cannot find."""
+    """What does not work, and only this process knows: servers that failed their last look, models
+    whose providers were asked by nobody yet or not reached the last time, what is approved and not in
+    the lock that it runs frozen to, and secrets that it cannot find."""
     Args(given)
+    missing = await asyncio.to_thread(list, unresolved(house.servers, house.environ))
+    return {
+        **standing(house),
+        "not_in_lock": {object_of(place): why for place, why in house.registry.unlocked()},
+        "unresolved": missing,
+    }
+
+
+def standing(house: House) -> dict[str, Any]:
+    """What the state of each server is made of: `showing.server_state`."""
     only = house.registry.only
     locked = {place[0] for place in only or ()}
+    models = {
+        name: one.connector
+        for name, one in house.upstreams.health().items()
+        if isinstance(house.servers.get(name), Model)
+    }
+    shut = {name: str(one["failure"]) for name, one in models.items() if one["failure"]}
     return {
-        "failures": dict(house.discovery.failures),
-        "not_in_lock": {object_of(place): why for place, why in house.registry.unlocked()},
+        "failures": {**house.discovery.failures, **shut},
+        "answering": sorted(name for name, one in models.items() if one["answers"]),
         "servers_not_in_lock": [] if only is None else sorted(house.servers.keys() - locked),
-        "unresolved": await asyncio.to_thread(list, unresolved(house.config, house.environ)),
     }
 
 
@@ -204,11 +227,26 @@ def _not_seen(house: House, name: str, err: UpstreamFailed) -> OperationRefused:
         what = "; ".join(no.what for no in lost) or what
         why = "the gateway reads secrets when it starts, and asks nothing without them"
         fix = f"{lost[0].fix}, and restart the gateway; then: {then}" if lost else fix
+    elif err.code == refusal.UPSTREAM_REFUSED.id and isinstance(server, Model):
+        what, why = "the provider wants a credential (auth), and is given none", err.sentence
+        fix = f"give it `auth` by reference; then: {then}"
+        if server.auth:
+            what = f"the provider does not take the credential ({server.auth})"
+            fix = f"put the right one there, and restart the gateway; then: {then}"
     elif err.code == refusal.UPSTREAM_REFUSED.id and not (server.auth or server.sign):
         what = "it wants a credential (auth) or signed calls (sign), and is given neither"
         why = err.sentence
         fix = f"give it `auth` by reference, or `sign = true`; then: {then}"
     return OperationRefused(f"{kind_of(server)} {name}: {what}", why, fix, Exit.UNREACHABLE)
+
+
+async def _knocked(house: House, name: str) -> dict[str, Any]:
+    """What the provider of a model was asked, and answered; of others a look is answer enough."""
+    server = house.servers[name]
+    if not isinstance(server, Model):
+        return {}
+    status = await house.upstreams.knock(name)
+    return {"provider": {"asked": f"GET {server.url.rstrip('/')}/models", "status": status}}
 
 
 def _known(house: House, name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gateway.app.operations.entering import unknown
 from gateway.app.operations.places import object_of, pin_row, place_of, wire_place
@@ -18,10 +18,13 @@ from gateway.domain.names import called_as
 from gateway.store.identity import DECLARED, REGISTERED, STAND_IN, Key
 from gateway.store.pins import Pin
 
+if TYPE_CHECKING:
+    from gateway.app.house import House
+
 Row = dict[str, Any]
 
 
-def agent_rows(house: Reading) -> list[Row]:
+def agent_rows(house: Reading | House) -> list[Row]:
     return [
         {
             "name": agent.name,
@@ -68,9 +71,19 @@ def _key_row(key: Key, now_us: int) -> Row:
     }
 
 
-def server_state(row: Row, failure: str, *, in_lock: bool) -> Row:
-    """What a gateway that runs makes of the server of *row*."""
-    states = {"suspended": row["suspended"], "not in the lock": not in_lock, "unreachable": failure}
+def server_state(row: Row, standing: Mapping[str, Any]) -> Row:
+    """What a gateway that runs makes of the server of *row*; *standing* is what it says of itself.
+
+    A provider that was not asked since it runs may be anything: its model is not said to serve.
+    """
+    name = row["name"]
+    failure = str(standing.get("failures", {}).get(name, ""))
+    states = {
+        "suspended": row["suspended"],
+        "not in the lock": name in standing.get("servers_not_in_lock", ()),
+        "unreachable": failure,
+        "not asked": row["kind"] == Kind.MODEL and name not in standing.get("answering", ()),
+    }
     state = next((state for state, is_so in states.items() if is_so), "serving")
     return {"state": state, "failure": failure}
 

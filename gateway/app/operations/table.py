@@ -29,6 +29,7 @@ Operation = Callable[[House, str, Mapping[str, Any]], Awaitable[Any]]
 OPERATIONS: Mapping[str, Operation] = MappingProxyType(
     {
         "agent.add": agents.add,
+        "agent.list": agents.listed,
         "agent.limit": agents.limit,
         "agent.grant": agents.grant,
         "agent.withdraw": agents.withdraw,

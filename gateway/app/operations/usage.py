@@ -19,6 +19,7 @@ from gateway.app.operations.simulating import asked, asked_of_all
 from gateway.audit import entry as entries
 from gateway.domain.model import Call, Decision, Principal, Verdict
 from gateway.policy.decide import object_of
+from gateway.policy.joint import principals
 from gateway.policy.narrow import Done, Narrowed, narrowed, narrower, no_line, untold, wider
 from gateway.policy.rules import ANY, Link, Rule
 from gateway.policy.snapshot import Snapshot
@@ -227,8 +228,9 @@ def _ruled(
         rule = _ruling(recall, snapshot, entry)[0]
     if rule < 0:
         return []
-    needs_no_name = snapshot.rules[rule].subject == ANY
-    return [(_NOBODY if needs_no_name else recall.principal(entry), rule)]
+    if snapshot.rules[rule].subject == ANY:
+        return [(_NOBODY, rule)]
+    return [(one, rule) for one in principals(recall.principal(entry))]  # of a refusal: whose it is
 
 
 def _parties(

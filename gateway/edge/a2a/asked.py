@@ -16,8 +16,8 @@ from urllib.parse import parse_qsl
 
 from gateway.domain.a2a import METHODS, VERSION, BadMember, as_spelled
 from gateway.domain.a2a import Method as Wire
-from gateway.domain.refusal import MALFORMED, UNKNOWN_METHOD, UNSUPPORTED_MEDIA, Refused, bad_params
-from gateway.edge.a2a.errors import NotSpoken
+from gateway.domain.refusal import MALFORMED, UNSUPPORTED_MEDIA, Refused, bad_params
+from gateway.edge.a2a.errors import NotCalled, NotSpoken
 from gateway.edge.head import Head
 from gateway.edge.strict import parse, scan_whole
 
@@ -100,11 +100,11 @@ def in_one_spelling(params: dict[str, Any]) -> dict[str, Any]:
         raise bad_params(str(err)) from None
 
 
-def check_version(head: Head) -> None:
+def check_version(head: Head, method: str) -> None:
     """Missing means 0.3 (A2A 1.0 s3.6.2). Raises: NotSpoken."""
     said = head.get(_VERSION).decode("latin-1")
     if said.split(".")[0] != VERSION.split(".", maxsplit=1)[0] or _VERSION in head.repeated:
-        raise NotSpoken(said[:40])
+        raise NotSpoken(said[:40], method)
 
 
 def check_type(head: Head) -> None:
@@ -121,7 +121,7 @@ def _routed(verb: str, path: str) -> tuple[Wire, dict[str, Any]]:
         fits = wire.verb == verb or (wire.name == "SubscribeToTask" and verb == "POST")
         if found is not None and fits:
             return wire, found.groupdict()
-    raise Refused(UNKNOWN_METHOD)
+    raise NotCalled("")
 
 
 def _pattern(wire: Wire) -> re.Pattern[str]:

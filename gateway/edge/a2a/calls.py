@@ -22,7 +22,7 @@ from gateway.edge.a2a.tasks import Tasks, Telling, decoded
 from gateway.edge.head import Head
 from gateway.edge.house import House
 from gateway.edge.reply import OWN_META_PREFIX
-from gateway.edge.ties import MAX_KEY_CHARS, TRACE_HEADER, Ties, is_trace, ties_of
+from gateway.edge.ties import MAX_KEY_CHARS, TRACE_HEADER, NewRuns, Ties, is_trace, ties_of
 
 ANY_SKILL = "*"
 BESIDE = "params.metadata"  # under which arguments hold what is said beside the message
@@ -59,6 +59,11 @@ class Calls:
         self._house = house
         self._tasks = tasks
         self._pushes = pushes
+        self._runs = NewRuns(house.state_key, house.clock)
+
+    def reseal(self, state_key: bytes) -> None:
+        """A key that is repeated names another run from here on."""
+        self._runs.reseal(state_key)
 
     # -- what the caller may see ------------------------------------------------------------------
 
@@ -83,10 +88,11 @@ class Calls:
         )
         params = _without_tenant(request.asked.params)
         params[request.row.member] = task.upstream_id
+        ties = self.ties(request, {})
         if request.asked.method == "CreateTaskPushNotificationConfig":
-            params = self._pushes.inward(request.principal, request.peer, params)
+            params = self._pushes.inward(request.principal, request.peer, params, ties.run)
         params.pop("metadata", None)
-        call = self._following(request, task, self.ties(request, {}))
+        call = self._following(request, task, ties)
         call = replace(call, params=raw(params))
         return Made(call, self._tasks.telling(call, task), task.call_id)
 
@@ -128,9 +134,11 @@ class Calls:
             raise bad_params("message must be an object")
         metadata = members_of(message.get("metadata"))
         ties = self.ties(request, metadata)
-        said, key = request.asked.params, message.get("messageId")
-        if not isinstance(key, str) or not 0 < len(key) <= MAX_KEY_CHARS:
+        said, named = request.asked.params, message.get("messageId")
+        if not isinstance(named, str) or not 0 < len(named) <= MAX_KEY_CHARS:
             raise bad_params(f"messageId must be a text of 1 to {MAX_KEY_CHARS} characters")
+        key = f"a2a/{request.peer}/{named}"
+        ties = ties.under(key, request.principal, self._runs)
         if message.get("taskId"):
             task = await self._tasks.own(request.principal, request.peer, message["taskId"])
             # It says something new: counted, and approved where that is needed, like the first.
@@ -139,14 +147,14 @@ class Calls:
                 raise bad_params(f"the task is of another skill than {SKILL} says")
         else:
             task, call = None, self._begun(request, metadata, ties)
-        call = replace(call, key=f"a2a/{request.peer}/{key}")
+        call = replace(call, key=key)
         self._check_rules(request, call)
         inward, contexts = await self._inward(request, message, task)
         params["message"] = inward
         if "metadata" in params:
             params["metadata"] = _not_ours(params["metadata"])
         if "configuration" in params:
-            params["configuration"] = self._configured(request, params["configuration"])
+            params["configuration"] = self._configured(request, params["configuration"], ties.run)
         call = replace(call, params=raw(params), arguments=self._arguments(request, said, inward))
         if call.name == ANY_SKILL:
             self._check_whole(call)
@@ -251,7 +259,7 @@ class Calls:
         own = self._tasks.own
         return [(await own(request.principal, request.peer, one)).upstream_id for one in named]
 
-    def _configured(self, request: Request, configuration: Any) -> Any:
+    def _configured(self, request: Request, configuration: Any, run: str) -> Any:
         if not isinstance(configuration, dict):
             raise bad_params("configuration must be an object")
         config = configuration.get(CONFIG)
@@ -262,7 +270,7 @@ class Calls:
         config = _without_tenant(config)
         check_config_id(config)
         config.pop("taskId", None)  # of a task that there is not yet
-        told = self._pushes.inward(request.principal, request.peer, config)
+        told = self._pushes.inward(request.principal, request.peer, config, run)
         return {**configuration, CONFIG: told}
 
     def _arguments(
@@ -295,7 +303,7 @@ class Calls:
     def ties(self, request: Request, metadata: Mapping[str, Any]) -> Ties:
         """What the request says that it belongs to. Raises: Refused: BAD_PARAMS."""
         said = {name: encoded(metadata[name]) for name in (RUN, CALL) if name in metadata}
-        return ties_of(request.head, said, request.principal)
+        return ties_of(request.head, said, request.principal, self._runs)
 
 
 def _dearest(seen: tuple[Definition, ...]) -> Definition | None:

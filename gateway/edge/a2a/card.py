@@ -18,6 +18,7 @@ from gateway.edge.a2a.asked import PREFIX
 
 JWKS = "/.well-known/jwks.json"
 _BEARER = "bearer"
+_LINKS = ("documentationUrl", "iconUrl")
 _NOT_SAID = ("supportedInterfaces", "securitySchemes", "securityRequirements", "signatures")
 
 
@@ -47,6 +48,10 @@ def has_extended(pinned: Definition) -> bool:
 def _shown(members: dict[str, Any], peer: str, press: Press) -> dict[str, Any]:
     url = f"{press.base}{PREFIX}{peer}"
     shown = {name: value for name, value in members.items() if name not in _NOT_SAID}
+    shown = {name: value for name, value in shown.items() if name not in _LINKS or _is_link(value)}
+    provider = shown.get("provider")
+    if isinstance(provider, dict) and not _is_link(provider.get("url")):
+        shown["provider"] = {name: value for name, value in provider.items() if name != "url"}
     shown["capabilities"] = _capabilities(shown.get("capabilities"))
     shown["supportedInterfaces"] = [
         {"url": url, "protocolBinding": binding, "protocolVersion": VERSION}
@@ -59,6 +64,11 @@ def _shown(members: dict[str, Any], peer: str, press: Press) -> dict[str, Any]:
     shown["securitySchemes"] = schemes
     shown["securityRequirements"] = [{"schemes": {name: {}}} for name in schemes]
     return shown
+
+
+def _is_link(said: Any) -> bool:
+    """Whether a caller may show it to a person, or fetch it: no script, nothing in the clear."""
+    return isinstance(said, str) and said.startswith("https://")
 
 
 def _capabilities(said: Any) -> dict[str, Any]:

@@ -152,7 +152,7 @@ class PushCounter:
         house = self._house
         if not house.identity.is_live(target.who, house.clock()):
             return False
-        if house.is_stopped(target.who, "", peer):
+        if house.is_stopped(target.who, target.run, peer):
             raise Refused(STOPPED)
         return True
 

@@ -16,13 +16,29 @@ from typing import Any
 import msgspec
 
 from gateway.domain import refusal as no
-from gateway.domain.a2a import BY_CODE, INTERNAL, Error, members_of
+from gateway.domain.a2a import BY_CODE, INTERNAL, VERSION, Error, members_of
 from gateway.domain.refusal import Refused
 from gateway.edge.reply import Answer
 
 INFO_TYPE = "type.googleapis.com/google.rpc.ErrorInfo"
 PROTOCOL, OURS = "a2a-protocol.org", "customhouse"
 NO_TASK, NO_CARD, NO_VERSION = -32001, -32007, -32009
+# What A2A 0.3 calls the methods of 1.0.
+FORMER: Mapping[str, str] = MappingProxyType(
+    {
+        "message/send": "SendMessage",
+        "message/stream": "SendStreamingMessage",
+        "tasks/get": "GetTask",
+        "tasks/list": "ListTasks",
+        "tasks/cancel": "CancelTask",
+        "tasks/resubscribe": "SubscribeToTask",
+        "tasks/pushNotificationConfig/set": "CreateTaskPushNotificationConfig",
+        "tasks/pushNotificationConfig/get": "GetTaskPushNotificationConfig",
+        "tasks/pushNotificationConfig/list": "ListTaskPushNotificationConfigs",
+        "tasks/pushNotificationConfig/delete": "DeleteTaskPushNotificationConfig",
+        "agent/getAuthenticatedExtendedCard": "GetExtendedAgentCard",
+    }
+)
 # What the protocol has a word for; everything else is said in the gateway's own words.
 _CODES: Mapping[str, int] = MappingProxyType(
     {
@@ -70,9 +86,31 @@ class NoCard(Refused):
 class NotSpoken(Refused):
     """The version of the protocol that the caller speaks is not spoken here."""
 
-    def __init__(self, version: str) -> None:
+    def __init__(self, version: str, method: str) -> None:
         problem = f"this is 1.0, and the request says {version or 'nothing, which means 0.3'}"
         super().__init__(no.UNSUPPORTED_VERSION, detail={"problem": problem})
+        self.method = method
+
+    def say(self) -> str:
+        said = super().say().removesuffix(self.refusal.fix)
+        return f"{said}Send the header A2A-Version: {VERSION}.{_called_now(self.method)}"
+
+
+class NotCalled(Refused):
+    """There is no such method here; one of 0.3 has another name in 1.0."""
+
+    def __init__(self, method: str) -> None:
+        super().__init__(no.UNKNOWN_METHOD)
+        self.method = method
+
+    def say(self) -> str:
+        here = f"This is A2A {VERSION}, with methods such as SendMessage and GetTask."
+        return f"{self.refusal.sentence} {here}{_called_now(self.method)}"
+
+
+def _called_now(method: str) -> str:
+    now = FORMER.get(method)
+    return f" {method} of A2A 0.3 is {now} in {VERSION}." if now else ""
 
 
 class Said(msgspec.Struct, frozen=True):
@@ -169,6 +207,10 @@ def _is_ours(detail: Any) -> bool:
 
 
 _OWN: Mapping[type[Refused], int] = MappingProxyType({NoTask: NO_TASK, NoCard: NO_CARD})
+_NO_TASK = (
+    "There is no such task. Its id is the one that the gateway answered with when it was made; "
+    "in the older dialect the task_id of agents/tasks/create."
+)
 _SENTENCES: Mapping[int, str] = MappingProxyType(
-    {NO_TASK: "There is no such task.", NO_CARD: "The agent has no extended card."}
+    {NO_TASK: _NO_TASK, NO_CARD: "The agent has no extended card."}
 )

@@ -26,7 +26,7 @@ from gateway.edge.faults import log_fault
 from gateway.edge.house import House
 from gateway.edge.ids import new_call_id
 from gateway.edge.line import Leave
-from gateway.edge.ties import NO_TIES, RUN_HEADER
+from gateway.edge.ties import NO_TIES, tell_run
 from gateway.store.ledger import LogUnavailable
 
 CALL_HEADER = b"customhouse-call"
@@ -109,14 +109,15 @@ class Journey:
         call = self._tied(made.call, made.follows, exchange)
         exchange.telling = made.telling
         reply = await self._house.pipeline.govern(call, exchange, None, made.telling.admitted)
+        if reply.is_replay:
+            tell_run(exchange.headers, reply.call.run)  # an earlier answer may be of another
         exchange.headers.append((CALL_HEADER, reply.call.id.encode()))
         return reply
 
     def _tied(self, call: Call, follows: str, exchange: Exchange) -> Call:
         """*call*, as it belongs to its run; the watch is told."""
         exchange.run = call.run
-        if call.run:
-            exchange.headers.append((RUN_HEADER, call.run.encode()))
+        tell_run(exchange.headers, call.run)
         if call.parent and call.parent != follows and not self._house.is_caused(call):
             return replace(call, parent="")
         return call

@@ -11,7 +11,7 @@ from enum import Enum
 from types import MappingProxyType
 
 from gateway.domain.model import Act, CallClass, Kind
-from gateway.domain.refusal import UNKNOWN_METHOD, Refused
+from gateway.edge.a2a.errors import NotCalled
 
 
 class Naming(Enum):
@@ -36,10 +36,10 @@ class Method:
 
 
 def find_method(name: str) -> Method:
-    """Raises: Refused: UNKNOWN_METHOD."""
+    """Raises: NotCalled."""
     row = METHODS.get(name)
     if row is None:
-        raise Refused(UNKNOWN_METHOD)
+        raise NotCalled(name)
     return row
 
 

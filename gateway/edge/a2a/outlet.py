@@ -26,13 +26,14 @@ from gateway.edge.a2a.asked import (
 )
 from gateway.edge.a2a.calls import Calls, Request
 from gateway.edge.a2a.card import Press
-from gateway.edge.a2a.errors import fault_said, rest_answer, rpc_answer, said_of
+from gateway.edge.a2a.errors import NotCalled, fault_said, rest_answer, rpc_answer, said_of
 from gateway.edge.a2a.exchange import Exchange
 from gateway.edge.a2a.journey import Journey
 from gateway.edge.a2a.legacy import serve_legacy
 from gateway.edge.a2a.members import checked
 from gateway.edge.a2a.methods import CARD, find_method
 from gateway.edge.a2a.tasks import Tasks
+from gateway.edge.allowance import REFUSED_BYTES
 from gateway.edge.api.etag import etag_of, is_seen
 from gateway.edge.arrival import read_body
 from gateway.edge.house import House, Settings
@@ -64,6 +65,7 @@ class A2a:
     def reseal(self, state_key: bytes) -> None:
         """Tasks that were begun before belong to nobody any more."""
         self._tasks.reseal(state_key)
+        self._calls.reseal(state_key)
 
     def has(self, path: str) -> bool:
         place = place_of(path)
@@ -108,7 +110,7 @@ class A2a:
             return
 
         def request() -> Request:
-            check_version(visit.head)
+            check_version(visit.head, asked.method)
             row = find_method(asked.method)
             return Request(checked(asked), row, visit.head, visit.principal, call_id)
 
@@ -137,11 +139,12 @@ class A2a:
         if place.rest:
             return read_rest(place, verb, visit.scope["query_string"], visit.head, body)
         if verb != "POST":
-            raise Refused(UNKNOWN_METHOD)
+            raise NotCalled("")
         return read_rpc(place, visit.head, body)
 
     async def _unread(self, visit: Visit, place: Place, refused: Refused) -> None:
         """What is no request: entered, and said in the binding that its path belongs to."""
+        visit.allowances.charge(visit.principal, REFUSED_BYTES, monotonic())
         refused.call_id = await self._house.pipeline.refuse(
             refused.refusal, visit.principal, visit.address, visit.progress.method
         )

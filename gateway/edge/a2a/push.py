@@ -43,6 +43,7 @@ class Target(msgspec.Struct, frozen=True, omit_defaults=True):
     token: str = ""
     scheme: str = ""
     credentials: str = ""
+    run: str = ""  # in which it was asked for: with it, telling stops
 
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:
@@ -69,7 +70,9 @@ class Pushes:
         self._tasks = tasks
         self._reach = reach
 
-    def inward(self, who: Principal, peer: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    def inward(
+        self, who: Principal, peer: str, config: Mapping[str, Any], run: str = ""
+    ) -> dict[str, Any]:
         """*config* as the peer may read it. Raises: Refused: BAD_PARAMS."""
         url, token = config.get("url"), config.get("token", "")
         auth = members_of(config.get("authentication"))
@@ -82,7 +85,7 @@ class Pushes:
         objection = self._reach.objection(peer, str(url))
         if objection:
             raise bad_params(f"nobody is told at this url: {objection}")
-        target = Target(who, str(url), token, scheme, credentials)
+        target = Target(who, str(url), token, scheme, credentials, run)
         word = self._tasks.ids.push(peer, msgspec.json.encode(target))
         if len(word) > MAX_SEALED_CHARS // 2:
             raise bad_params("url, token and credentials are too long together")

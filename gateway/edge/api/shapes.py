@@ -33,10 +33,11 @@ def by_name(of: Shape) -> Shape:
     return {"type": "object", "additionalProperties": of}
 
 
+_STATES = ("serving", "suspended", "not in the lock", "unreachable", "not asked")
 SERVER = record(
     name=TEXT, kind=one_of("server", "model", "peer"), prefix=TEXT, target=TEXT, origin=TEXT, suspended=FLAG, approve=TEXT, tools=TEXTS,
     auth=TEXT, timeout_s={"type": "number"}, limits=TEXTS, definitions=by_name(WHOLE),
-    state=one_of("serving", "suspended", "not in the lock", "unreachable"), failure=TEXT,
+    state=one_of(*_STATES), failure=TEXT,
 )  # fmt: skip
 _DEFINITION = {
     "object": TEXT, "server": TEXT, "kind": TEXT, "name": TEXT, "wire_name": TEXT,
@@ -116,7 +117,7 @@ PROOF = record(call=TEXT, leaves={"type": "array", "items": WHOLE}, proofs=TEXTS
 CHECKPOINT = record(note=TEXT)
 HEALTH = record(
     ready=FLAG, draining=FLAG, writable=FLAG, entries=WHOLE, checkpoint_age_s=WHOLE,
-    servers=by_name(one_of("serving", "suspended", "unreachable")),
+    servers=by_name(one_of(*_STATES)),
 )  # fmt: skip
 SWITCHED = record(name=TEXT, suspended=FLAG, changed=FLAG)
 SERVER_APPROVED = record(server=TEXT, approved=TEXTS)

@@ -115,7 +115,7 @@ def _no(problem: str) -> str:
 
 def _facts(row: Mapping[str, Any], now: str) -> str:
     facts = {
-        "Who asks": " for ".join([row["agent"], *row["actors"]]),
+        "Who asks": " for ".join([*row["actors"], row["agent"]]),
         "Tenant": row["tenant"],
         "What": row["object"],
         "In run": row["run"],

@@ -13,7 +13,7 @@ import msgspec
 
 from gateway.domain import refusal as no
 from gateway.domain.model import Outcome, Status
-from gateway.domain.refusal import BY_ID, Refused
+from gateway.domain.refusal import BY_ID, Refused, status_in_code
 from gateway.edge.line import Headers, retry_after
 from gateway.edge.models.reach import RESPONSES
 from gateway.edge.reply import Answer
@@ -60,6 +60,7 @@ _WORTH_REPEATING = frozenset(
     )
 )
 _WORDS: Mapping[str, str] = {
+    no.UNKNOWN_METHOD.id: "There is no such path here, or not with this method.",
     no.UPSTREAM_BROKEN.id: "What the provider of the model answered is not valid.",
     no.RESULT_TOO_LARGE.id: "The model answered more than was asked for, or than is allowed.",
 }
@@ -88,14 +89,23 @@ class Said(NamedTuple):
         return {key: self.error[key] for key in ("code", "message", "param")}
 
 
-def refused_said(refused: Refused) -> Said:
+_FIXES: Mapping[str, str] = {
+    no.UNKNOWN_METHOD.id: (
+        "There are POST /v1/chat/completions, /v1/responses and /v1/embeddings, and GET /v1/models: "
+        "base_url ends in /v1."
+    ),
+}
+
+
+def refused_said(refused: Refused, words: str = "") -> Said:
+    """*words*: what happened, where that is known better than its row says."""
     row = refused.shown
     status = _STATUS.get(row.id, row.http_status)
     if row is no.UNKNOWN_OBJECT:
         error = _error(status, NOT_FOUND, "model_not_found", "model")
     else:
-        words = _WORDS.get(row.id)
-        error = _error(status, f"{words} {row.fix}" if words else refused.say(), row.id)
+        words, fix = words or _WORDS.get(row.id, ""), _FIXES.get(row.id, row.fix)
+        error = _error(status, f"{words} {fix}" if words else refused.say(), row.id)
     if row is no.OVER_BUDGET:
         error["type"] = "insufficient_quota"
     return Said(
@@ -107,7 +117,10 @@ def failed_said(outcome: Outcome, call_id: str) -> Said:
     """What a call came to whose provider gave no answer."""
     if outcome.status is Status.RPC_ERROR:
         return _providers_own(outcome.error, call_id)
-    return refused_said(Refused(BY_ID.get(outcome.code, no.UPSTREAM_BROKEN), call_id))
+    refused = Refused(BY_ID.get(outcome.code, no.UPSTREAM_BROKEN), call_id)
+    status = status_in_code(outcome.code)
+    words = f"The provider of the model failed: it answered HTTP {status}." if status else ""
+    return refused_said(refused, words)
 
 
 def fault_said(call_id: str) -> Said:
@@ -129,7 +142,9 @@ def _providers_own(error: bytes, call_id: str) -> Said:
     told = msgspec.json.decode(error, type=_Told)
     said = _error(told.code, told.message, told.data.get("code", "provider_refused"))
     said |= {key: told.data[key] for key in ("type", "param") if key in told.data}
-    return Said(told.code, said, named(call_id))
+    # Repeating what the provider does not know at all leads nowhere.
+    again = _repeating("") if told.code >= 500 else []
+    return Said(told.code, said, [*again, *named(call_id)])
 
 
 def _error(status: int, message: str, code: str, param: str | None = None) -> dict[str, Any]:

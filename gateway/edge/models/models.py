@@ -43,6 +43,7 @@ from gateway.domain.refusal import (
     UPSTREAM_TIMEOUT,
     UPSTREAM_UNREACHABLE,
     Refused,
+    status_in_code,
 )
 from gateway.edge.arrival import Vanished, read_body
 from gateway.edge.faults import log_fault
@@ -56,17 +57,21 @@ from gateway.edge.models.request import CLASS, Wish, read_wish
 from gateway.edge.models.telling import Telling
 from gateway.edge.outlet import Visit
 from gateway.edge.reply import Answer
-from gateway.edge.ties import RUN_HEADER, Ties, ties_of, traced
+from gateway.edge.ties import RUN_HEADER, NewRuns, Ties, ties_of, traced
 
 _PREFIX = "/v1"
 _LIST = f"{_PREFIX}/models"
 _POSTED = {f"{_PREFIX}/{api}": api for api in (CHAT, RESPONSES, EMBEDDINGS)}
+# Where clients ask whose base_url lacks /v1: they are told so.
+_SHORTENED = frozenset(path.removeprefix(_PREFIX) for path in (*_POSTED, _LIST))
 _SIZES = frozenset({"small", "medium", "large"})
 _NO_STORE: Headers = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
 # After these another model may be asked: this one was not, or is not well.
 _NEXT = frozenset(
     row.id for row in (UPSTREAM_UNREACHABLE, UPSTREAM_TIMEOUT, UPSTREAM_BROKEN, UPSTREAM_DIED)
 )
+# Of a provider that answers so nothing was made either; another may know the model, or have time.
+_ELSEWHERE = frozenset({404, 405, 429, 501})
 _GIVEN = frozenset({Status.OK, Status.TOOL_ERROR})
 
 
@@ -82,12 +87,13 @@ class Models:
     def __init__(self, house: House, settings: Settings) -> None:
         self._house = house
         self._settings = settings
+        self._runs = NewRuns(house.state_key, house.clock)
 
     def reseal(self, state_key: bytes) -> None:
-        return  # nothing here is sealed
+        self._runs.reseal(state_key)
 
     def has(self, path: str) -> bool:
-        return path == _PREFIX or path.startswith(f"{_PREFIX}/")
+        return path == _PREFIX or path.startswith(f"{_PREFIX}/") or path in _SHORTENED
 
     async def say(self, send: Send, refused: Refused, headers: Headers) -> None:
         said = refused_said(refused)
@@ -112,7 +118,7 @@ class Models:
 
     async def _listed(self, visit: Visit, name: str) -> None:
         visit.progress.method = "models/list"
-        ties = ties_of(visit.head, {}, visit.principal)
+        ties = ties_of(visit.head, {}, visit.principal, self._runs)
         call = Call(
             id=new_call_id(self._house.clock()),
             principal=visit.principal,
@@ -159,7 +165,8 @@ class Models:
             body = await read_body(visit.receive, head, self._settings.max_body_bytes, pay)
             visit.progress.unread = False
             wish = read_wish(api, body)
-            asking = _Asking(wish, ties_of(head, {}, visit.principal), traced(head))
+            ties = ties_of(head, {}, visit.principal, self._runs)
+            asking = _Asking(wish, ties, traced(head))
             line = Telling(visit.principal, visit.send, wish.api, can_stream=wish.streams)
             line.run = asking.ties.run
             watch.over(line)
@@ -282,8 +289,9 @@ class Models:
 def _may_go_on(outcome: Outcome) -> bool:
     """Whether another model may be asked instead: nothing came of it that anybody could want."""
     if outcome.status is Status.RPC_ERROR:
-        return msgspec.json.decode(outcome.error, type=_Rejection).code == 429
-    return outcome.status is Status.FAILED and (not outcome.sent or outcome.code in _NEXT)
+        return msgspec.json.decode(outcome.error, type=_Rejection).code in _ELSEWHERE
+    is_unwell = outcome.code in _NEXT or bool(status_in_code(outcome.code))
+    return outcome.status is Status.FAILED and (not outcome.sent or is_unwell)
 
 
 class _Rejection(msgspec.Struct):

@@ -5,8 +5,9 @@ import pytest
 from gateway.domain.a2a import METHODS as SPOKEN
 from gateway.domain.refusal import Refused
 from gateway.edge.a2a.asked import Asked, Place, check_version, place_of, read_rest, read_rpc
+from gateway.edge.a2a.errors import FORMER, said_of
 from gateway.edge.a2a.members import checked
-from gateway.edge.a2a.methods import METHODS
+from gateway.edge.a2a.methods import METHODS, find_method
 from gateway.edge.head import Head
 
 JSON = Head({b"content-type": b"application/json"})
@@ -76,8 +77,28 @@ def test_a_body_of_another_type_and_a_message_without_an_id_are_refused() -> Non
 @pytest.mark.parametrize("said", [b"", b"0.3", b"2.0", b"99", b"1x"])
 def test_another_version_is_not_spoken(said: bytes) -> None:
     with pytest.raises(Refused, match="unsupported_version"):
-        check_version(Head({b"a2a-version": said}))
-    check_version(Head({b"a2a-version": b"1.0"}))
+        check_version(Head({b"a2a-version": said}), "GetTask")
+    check_version(Head({b"a2a-version": b"1.0"}), "GetTask")
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [("message/send", "message/send of A2A 0.3 is SendMessage in 1.0."), ("SendMessage", "")],
+)
+def test_who_says_no_version_is_told_what_to_send(method: str, words: str) -> None:
+    with pytest.raises(Refused) as refused:
+        check_version(Head({}), method)
+    message = said_of(refused.value).message
+    assert message.endswith(f"Send the header A2A-Version: 1.0. {words}".strip())
+    assert "server/discover" not in message
+
+
+@pytest.mark.parametrize(("former", "now"), FORMER.items())
+def test_a_method_of_the_version_before_is_told_its_name_in_this_one(former: str, now: str) -> None:
+    assert now in METHODS
+    with pytest.raises(Refused, match="unknown_method") as refused:
+        find_method(former)
+    assert f"{former} of A2A 0.3 is {now} in 1.0." in said_of(refused.value).message
 
 
 def test_a_path_of_something_else_is_not_of_the_outlet() -> None:

@@ -53,7 +53,7 @@ TOKEN, JWKS, AUTHORIZE = "/oauth/token", "/oauth/jwks", "/oauth/authorize"
 WELL_KNOWN = "/.well-known/oauth-authorization-server"
 MAX_BODY_BYTES = 65_536
 BODY_WITHIN_S = 10.0
-_NAME_CHARS = 64  # of a client
+SIGNERS = 64  # buckets of one address, over which those who say that they sign are spread
 STRANGERS = Rate.parse("60/min")  # of one address, of which it is not proved whose they are
 CLIENTS = Rate.parse("600/min")  # of one client
 AT_ONCE = 4  # worker threads
@@ -64,6 +64,13 @@ _ROWS: Mapping[str, Refusal] = {
     "invalid_scope": TOKEN_TOO_WIDE,
     "invalid_client": NOT_AUTHENTICATED,
 }
+# What is said of errors for which nobody else has a description.
+_WHY: Mapping[str, str] = {
+    "unsupported_grant_type": f"grant_type is {wire.CLIENT_CREDENTIALS} or {wire.EXCHANGE}.",
+    "temporarily_unavailable": "No token can be given out now: come back later.",
+}
+_NOT_GIVEN = "No token can be given for this request: see RFC 6749 and RFC 8693."
+_CLOSE = (b"connection", b"close")  # where the body was not read to its end
 _NOBODY_SIGNS_IN = {
     "error": "unsupported_response_type",
     "error_description": "Nobody signs in here: agents prove themselves at the token endpoint.",
@@ -99,7 +106,10 @@ class TokenCounter:
     async def serve(self, scope: Scope, receive: Receive, send: Send, head: Head) -> None:
         path, method = scope["path"], scope["method"]
         if path == TOKEN and method == "POST":
-            said = await self._asked(scope, receive, head)
+            try:
+                said = await self._asked(scope, receive, head)
+            except Refused as unread:
+                said = await self._unread(unread.refusal, address_of(scope))
             await respond(send, said.answer, said.headers)
         elif path == TOKEN or method not in ("GET", "HEAD"):
             allowed = b"POST" if path == TOKEN else b"GET, HEAD"
@@ -117,10 +127,10 @@ class TokenCounter:
     async def _asked(self, scope: Scope, receive: Receive, head: Head) -> Said:
         """One request for a token. Raises: Vanished, Refused: its body is too large or too slow."""
         address, now_us = address_of(scope), self._back.clock()
-        stranger = address
+        stranger, form = address, None
         try:
             form = await _read(scope, receive, head)
-            stranger = _stranger(address, form)
+            stranger = stranger_of(address, form)
             wait_us = self._strangers.wait_us(stranger, now_us)
             # Many may come from one address, through a proxy: who has a key is not made to wait.
             if wait_us and not await self._has_key(form, head, now_us):
@@ -128,7 +138,9 @@ class TokenCounter:
             asking = await self._asking(form, head, now_us)
             status, said = await self._answered(asking)
         except Unfit as unfit:
-            self._strangers.count(stranger, now_us)
+            wait_us = self._strangers.count(stranger, now_us)
+            if wait_us and form is None:
+                return await self._too_often(None, address, wait_us)
             row = CONFLICTING_CREDENTIALS if scope["query_string"] else MALFORMED
             return await self._no(row, None, address, (unfit.error, unfit.why))
         who = asking.client.principal if asking.client is not None else None
@@ -196,6 +208,14 @@ class TokenCounter:
             self._limiter = anyio.CapacityLimiter(AT_ONCE)
         return await anyio.to_thread.run_sync(work, limiter=self._limiter)
 
+    async def _unread(self, row: Refusal, address: str) -> Said:
+        if wait_us := self._strangers.count(address, self._back.clock()):
+            said = await self._too_often(None, address, wait_us)
+            return Said(said.answer, [*said.headers, _CLOSE])
+        why = f"The body has more than {MAX_BODY_BYTES} bytes, or did not come in {BODY_WITHIN_S:g} s."
+        said = await self._no(row, None, address, ("invalid_request", why))
+        return Said(said.answer, [*said.headers, _CLOSE])
+
     async def _too_often(self, who: Principal | None, address: str, wait_us: int) -> Said:
         why = "Too many requests: come back later."
         said = await self._no(RATE_LIMITED, who, address, ("temporarily_unavailable", why), 429)
@@ -212,7 +232,7 @@ class TokenCounter:
     ) -> Said:
         """Enter the refusal, then say it; saying no does not depend on being able to write it."""
         error, why = said
-        members = {"error": error, "error_description": why or row.sentence}
+        members = {"error": error, "error_description": why or _WHY.get(error, _NOT_GIVEN)}
         with suppress(Refused):
             members["call_id"] = await self._back.pipeline.refuse(row, who, address, TOKEN[1:])
         headers = list(_NOT_KEPT)
@@ -231,12 +251,13 @@ def _authorization(head: Head) -> str:
     return head.get(b"authorization").decode("latin-1")
 
 
-def _stranger(address: str, form: Mapping[str, str]) -> str:
+def stranger_of(address: str, form: Mapping[str, str]) -> str:
     """Whose failures are counted together. Behind a proxy all have one address: whoever signs, and
-    says as whom, is not made to wait for what others did there."""
+    says as whom, hardly ever waits for what others did there; nor has anybody a bucket for each name
+    that comes to mind."""
     if "client_assertion" not in form:
         return address
-    return f"{address} {form.get('client_id', '')[:_NAME_CHARS]} signs"
+    return f"{address} {hash(form.get('client_id', '')) % SIGNERS} signs"  # salted by the process
 
 
 async def _read(scope: Scope, receive: Receive, head: Head) -> Mapping[str, str]:

@@ -104,7 +104,9 @@ def _objects(scope: str, passed_over: frozenset[str]) -> tuple[str, ...] | None:
 
 def _budget(said: str) -> Budget:
     try:
-        budget: Any = json.loads(said, parse_float=_no_number, parse_constant=_no_number)
+        budget: Any = json.loads(
+            said, object_pairs_hook=_once, parse_float=_no_number, parse_constant=_no_number
+        )
     except (ValueError, RecursionError):
         budget = None
     if not isinstance(budget, dict) or not budget or not budget.keys() <= _METERS:
@@ -113,6 +115,12 @@ def _budget(said: str) -> Budget:
     if not all(type(amount) is int and 0 <= amount <= MAX_AMOUNT for amount in amounts):
         raise malformed("Each amount of the budget is a whole number, 0 or more.")
     return tuple(sorted(budget.items()))
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(said := dict(pairs)) < len(pairs):
+        raise ValueError("a member comes twice")
+    return said
 
 
 def _no_number(_word: str) -> Any:
