@@ -81,22 +81,22 @@ def with_lock(config: Config, rows: list[dict[str, Any]]) -> list[dict[str, Any]
 
 
 def with_restart(config: Config, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Agents with `at_restart`: what becomes of each when the gateway that runs reads its file anew."""
+    """Agents, with `at_restart` where the gateway that runs will know another when it starts again."""
     answer = None
     with suppress(OperationRefused):  # one that does not answer takes no list away
         answer = ask(config.data_dir / SOCKET, "agent.list", {})
     if answer is None or "ok" not in answer:
-        return [row | {"at_restart": ""} for row in rows]
+        return rows
     running = {row["name"]: row for row in answer["ok"]}
-    marked = [row | {"at_restart": _at_restart(row, running)} for row in rows]
+    marked = [row | _at_restart(row, running) for row in rows]
     gone = running.keys() - {row["name"] for row in rows}
     return marked + [running[name] | {"at_restart": "removed"} for name in sorted(gone)]
 
 
-def _at_restart(row: dict[str, Any], running: Mapping[str, Any]) -> str:
+def _at_restart(row: dict[str, Any], running: Mapping[str, Any]) -> dict[str, Any]:
     if row["name"] not in running:
-        return "added"
-    return "" if running[row["name"]] == row else "changed"
+        return {"at_restart": "added"}
+    return {} if running[row["name"]] == row else {"at_restart": "changed"}
 
 
 def ask(path: Path, name: str, args: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -206,7 +206,7 @@ async def test_what_the_file_says_and_the_gateway_has_not_read_is_marked(home: H
     home.write('[agents.one]\nroles = ["a"]\n[agents.two]\n[agents.three]\n')
 
     def marks() -> dict[str, str]:
-        return {row["name"]: row["at_restart"] for row in home.ask("agent", "list")}
+        return {row["name"]: row.get("at_restart", "") for row in home.ask("agent", "list")}
 
     async with home.served():
         same = await anyio.to_thread.run_sync(marks)
