@@ -31,6 +31,18 @@ policies = "./policies"         # who may do what; put in force with: customhous
 # timeout_s = 60
 # limits = { rate = "600/min", budget = { calls = "10k/day" } }   # of each tool, per tenant
 
+# -- models and other agents: each is allowed by a rule like everything else ----------------------
+
+# [models.gpt]
+# url = "https://api.example.com/v1"                # OpenAI-compatible; clients ask at /v1
+# auth = "env:OPENAI_KEY"
+# model = { id = "gpt-5-mini", class = "small", context = 128000, prompt = 150000, completion = 600000 }
+#                               # prices: micro-units per million tokens, here 0.15 and 0.60
+
+# [peers.billing]
+# url = "https://billing.example.com/.well-known/agent-card.json"    # A2A 1.0; asked at /a2a/billing
+# rules = { max_bytes = 65536, skills = ["quote"] }
+
 # -- agents: who may knock ------------------------------------------------------------------------
 # Also by command: customhouse agent add report-bot --role reader; customhouse key issue report-bot
 
@@ -47,6 +59,12 @@ policies = "./policies"         # who may do what; put in force with: customhous
 # [tenants.default]
 # budget = { cost = "5M/month" } # integer micro-units; prices: [servers.docs] price = 200
 
+# -- runs: calls that belong together (header Customhouse-Run); limits of each ---------------------
+
+# [runs]
+# depth = 4
+# tokens = 1000000
+
 # -- toolsets: bundles at /mcp/t/NAME; they give nobody a right ------------------------------------
 
 # [toolsets.office]
@@ -60,7 +78,8 @@ POLICY = """\
 #   g, member, role, tenant                                  member holds role
 #
 # Agents get their roles in customhouse.toml or with: customhouse agent grant NAME ROLE
-# Objects: tool/SERVER/NAME, resource/SERVER/URI, prompt/SERVER/NAME; * only as the last character.
+# Objects: tool/SERVER/NAME, resource/SERVER/URI, prompt/SERVER/NAME, model/NAME, peer/NAME/SKILL;
+# * only as the last character. A condition approval:ROLE lets a call wait for somebody's yes.
 # After a change: customhouse policy check; customhouse policy test; customhouse policy apply
 
 # A guard rail for everybody: what is tagged `destructive` is not called by agents.
