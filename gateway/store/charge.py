@@ -87,7 +87,8 @@ def _terms(permit: Permit) -> ModelTerms | None:
 
 def _used_of_model(permit: Permit, outcome: Outcome, terms: ModelTerms) -> tuple[Amounts, bool]:
     counted = outcome.counted or Usage(permit.argument_tokens, 0)
-    if outcome.usage is None and model_meter.n_opaque(permit.call.arguments):
+    was_taken = outcome.status is not Status.RPC_ERROR  # else its provider made nothing of it
+    if outcome.usage is None and was_taken and model_meter.n_opaque(permit.call.arguments):
         # Nobody says how many tokens an image was: as many as it could be, or whoever hangs up in
         # time has it for nothing.
         prompt = permit.held.tokens - permit.ceiling_tokens

@@ -49,6 +49,11 @@ def test_an_image_that_nobody_counted_is_as_long_as_it_may_be(status: Status) ->
     assert (asked.held, charged.tokens) == (Amounts(1_100, 1, 1_100), 1_020)
 
 
+def test_an_image_that_the_provider_did_not_take_is_no_token() -> None:
+    charged = used(permit(IMAGE), Outcome(Status.RPC_ERROR, code="http_429", counted=Usage(0, 0)))
+    assert charged == Amounts(0, 1, 0)
+
+
 def test_what_the_provider_says_of_an_image_is_believed() -> None:
     charged = used(permit(IMAGE), Outcome(Status.OK, usage=Usage(85, 20), counted=Usage(4, 20)))
     assert charged == Amounts(105, 1, 105)
