@@ -10,7 +10,7 @@ from typing import Any
 
 from gateway.app.house import House, open_house
 from gateway.app.operations.faults import told
-from gateway.app.operations.table import OPERATIONS, UPSTREAM
+from gateway.app.operations.table import OPERATIONS, UNQUEUED
 from gateway.config import Config
 from gateway.domain.operator import OperationRefused, usage
 
@@ -37,7 +37,7 @@ class Administration:
             fix = f"did you mean {close[0]}?" if close else f"known are: {', '.join(OPERATIONS)}"
             raise usage(f"there is no operation {name!a:.60}", fix)
         with said():
-            if name in UPSTREAM:
+            if name in UNQUEUED:
                 return await operation(self._house, author, args)
             async with self._one_at_a_time:
                 if first is not None:

@@ -66,5 +66,6 @@ OPERATIONS: Mapping[str, Operation] = MappingProxyType(
     }
 )
 
-# They wait for servers: nothing else may have to wait for that.
-UPSTREAM: frozenset[str] = frozenset({"server.test", "tool.call"})
+# They wait for servers, or search a long log: nothing else may have to wait for that, least of all a
+# freeze. What a stop of a run decides on, no other change touches.
+UNQUEUED: frozenset[str] = frozenset({"server.test", "tool.call", "run.stop"})
