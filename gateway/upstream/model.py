@@ -97,8 +97,7 @@ class ModelConnector:
             exchange.take_up(len(listed))
             return Outcome(Status.OK, listed, sent=False)
         if method == knock.METHOD:
-            self._answers = False  # whatever it fails with now is said of the provider
-            return await self._noted(knock.knock(self._kept, exchange))
+            return await self._knocked(exchange)
         api = _APIS.get(method)
         if api is None:
             return Outcome(Status.RPC_ERROR, error=_NOT_OFFERED, sent=False)
@@ -119,6 +118,14 @@ class ModelConnector:
             raise
         self._answers, self._failure = True, ""
         return outcome
+
+    async def _knocked(self, exchange: Exchange) -> Outcome:
+        """Whatever a knock fails with is said of the provider; until then, what was known of it."""
+        try:
+            return await self._noted(knock.knock(self._kept, exchange))
+        except UpstreamFailed as err:
+            self._answers, self._failure = False, err.sentence
+            raise
 
     async def _asked(self, exchange: Exchange, api: Api) -> Outcome:
         self._kept.check_credential()

@@ -89,6 +89,36 @@ async def test_one_that_says_nothing_is_not_waited_for_longer_than_for_a_call() 
     assert failed.code == "upstream_timeout"
 
 
+async def test_until_a_knock_is_answered_what_was_known_is_said() -> None:
+    knocked, greeted = asyncio.Event(), asyncio.Event()
+
+    async def hear(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        if greeted.is_set():
+            knocked.set()
+            await reader.read()
+        else:
+            writer.write(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(hear, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    spec = model_spec(f"http://127.0.0.1:{port}/v1", timeout_s=0.5)
+    try:
+        async with border(spec) as house:
+            assert await house.upstreams.knock("fake") == 204
+            greeted.set()
+            with anyio.fail_after(5):
+                again = asyncio.ensure_future(house.upstreams.knock("fake"))
+                await knocked.wait()
+                assert provider_in(house) == {"answers": 1, "failure": ""}
+                with pytest.raises(UpstreamFailed) as caught:
+                    await again
+            assert provider_in(house) == {"answers": 0, "failure": caught.value.sentence}
+    finally:
+        server.close()
+
+
 async def test_without_its_credential_nobody_is_asked(provider: Provider) -> None:
     bare = HttpTransport(provider.url, auth_missing=True, allow_private=True)
     spec = replace(model_spec(provider.url), transport=ModelTransport(bare, TERMS))
