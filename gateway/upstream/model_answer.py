@@ -103,9 +103,8 @@ class Tape:
         choices = said.get("choices")
         if not isinstance(choices, list):
             raise broken("a chunk has no list of choices")
-        self.text_bytes += text_bytes(
-            choices
-        )  # a client may read what stands beside the delta, too
+        # All of each: a client may read what stands beside the delta, too.
+        self.text_bytes += text_bytes(choices)
         usage = _usage(self._api, said.get("usage"))
         self.usage = usage or self.usage
         return self._tells_usage or usage is None or bool(choices)
