@@ -75,7 +75,8 @@ async def test(house: House, author: str, given: Mapping[str, Any]) -> Any:
     """Look at a server now: what it offers, what of it is new, changed or gone.
 
     What a model is, its operator says; so its provider is asked whether it answers, and takes the
-    credential: GET {url}/models, of which any answer but 401, 403, a redirect or 500 is a yes.
+    credential: GET {url}/models, of which any answer is a yes but 401, 403, a redirect, and 500 and
+    above.
     """
     name = _known(house, Args(given, "name").text("name"))
     try:
