@@ -31,7 +31,8 @@ _CALLED: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "validate": ("check", "verify"),
     }
 )
-# What takes something away is offered for a slip of the finger only, never for another word.
+# What takes something away is offered for its word above and for a slip of the finger, never because
+# another word looks a little like it.
 _TAKING = frozenset({"deny", "disable", "erase", "freeze", "remove", "reopen", "revoke", "stop"})
 _SLIP, _LIKE = 0.8, 0.7
 _OF_SERVERS = frozenset({"approve", "show", "test"})  # they are for models and peers as well

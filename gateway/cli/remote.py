@@ -147,7 +147,9 @@ def _missing(route: Route, fix: str) -> tuple[str, str]:
     """What the command needs; no word of policy where another rule said no, with a *fix* of its own."""
     if not fix.startswith(_ANY_ROLE):
         return "", fix
-    right = f"{route.act} on admin/{route.noun}" + (", in every tenant (*)" * route.of_house)
+    right = f"{route.act} on admin/{route.noun}"
+    if route.of_house:
+        right += ", in every tenant (*)"
     return f"this needs {right}", f"ask for a role whose rules allow {right}"
 
 

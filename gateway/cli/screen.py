@@ -57,7 +57,8 @@ class Screen:
     ) -> None:
         """A table on a terminal; else a line for each row below one of headings, tabs between.
 
-        Without rows nothing is written there. The first *unfolded* columns are never broken into several lines.
+        Without rows nothing is written there. The first *unfolded* columns are never broken into
+        several lines.
         """
         shown = [[visible(cell) for cell in row] for row in rows]
         if not self.is_terminal:
