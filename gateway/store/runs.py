@@ -59,15 +59,18 @@ class Runs:
         return known is not None and known.account == run_account(call.principal.tenant, call.run)
 
     def problem(self, call: Call, accounts: Sequence[str], now_us: int) -> Refused | None:
-        """Why *call* may not be made within its run, whatever its budget says; None when it may."""
+        """Why *call* may not be made within its run, whatever its budget says; None when it may.
+
+        That it was stopped is said before all else: only that keeps back what was answered before.
+        """
+        if call.run and accounts[RUN_LEVEL] in self.stopped:
+            return Refused(no.RUN_STOPPED, call.id)
         depth, bounds = self._depth(call), self._bounds
         if bounds.depth and depth > bounds.depth:
             return _limit(call, "depth", bounds.depth)
         if not call.run:
             return None
         account = accounts[RUN_LEVEL]
-        if account in self.stopped:
-            return Refused(no.RUN_STOPPED, call.id)
         return self._outgrown(call, account, now_us) or self._circles(call, account)
 
     def began(self, call: Call, accounts: Sequence[str]) -> None:

@@ -302,6 +302,21 @@ async def test_an_answer_is_given_again_when_its_run_is_over_but_not_when_it_was
         assert (await refused(world, keyed(world, run=run))).refusal.id == "run_stopped"
 
 
+async def test_nothing_is_answered_again_in_a_stopped_run_that_went_too_deep_as_well(
+    world: World,
+) -> None:
+    world.run_limits = RunLimits(depth=1)
+    run = "run-of-mine"
+    async with world.open():
+        await made(world, keyed(world, run=run))
+        first = await made(world, keyed(world, run=run, key="order-8"))
+        second = await made(world, keyed(world, run=run, key="order-9", parent=first.call.id))
+        too_deep = keyed(world, run=run, parent=second.call.id)
+        assert (await replayed(world, too_deep)).outcome.result == RESULT.result
+        world.ledger.runs.stopped.add(run_account(ANN.tenant, run))
+        assert (await refused(world, too_deep)).refusal.id == "run_stopped"
+
+
 async def test_the_log_of_replays_verifies(world: World) -> None:
     async with world.open():
         await made(world, keyed(world))
