@@ -91,8 +91,7 @@ def _used_of_model(permit: Permit, outcome: Outcome, terms: ModelTerms) -> tuple
     if outcome.usage is None and was_taken and model_meter.n_opaque(permit.call.arguments):
         # Nobody says how many tokens an image was: as many as it could be, or whoever hangs up in
         # time has it for nothing.
-        prompt = permit.held.tokens - permit.ceiling_tokens
-        counted = Usage(max(prompt, counted.prompt), counted.completion)
+        counted = Usage(max(permit.argument_tokens, counted.prompt), counted.completion)
     spent, is_believed = model_meter.used(permit.held, outcome.usage, counted, terms)
     if outcome.usage is None and outcome.status is Status.CANCELLED:
         spent = Amounts(spent.tokens, spent.calls, permit.held.cost)

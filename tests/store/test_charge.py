@@ -19,7 +19,7 @@ from gateway.domain.model import (
     Status,
     Usage,
 )
-from gateway.store.charge import argument_tokens, ceiling, result_tokens, used
+from gateway.store.charge import ceiling, result_tokens, used
 from tests.fakes import make_call
 
 MODEL = Definition(
@@ -39,7 +39,8 @@ def permit(content: Any) -> Permit:
     arguments = {"messages": [{"role": "user", "content": content}], "max_completion_tokens": 100}
     params = {"body": json.dumps(arguments).encode()}
     call = replace(make_call(definition=MODEL), arguments=arguments, params=params)
-    return Permit(call, 1, ceiling(call), (), argument_tokens(call), result_tokens(call))
+    held, answer = ceiling(call), result_tokens(call)
+    return Permit(call, 1, held, (), held.tokens - answer, answer)  # as the ledger does
 
 
 @pytest.mark.parametrize("status", [Status.CANCELLED, Status.OK, Status.FAILED])
