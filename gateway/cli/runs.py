@@ -71,7 +71,7 @@ def stop(on: Invocation, name: str, tenant: str, reason: str) -> None:
     done = on.change("run.stop", run=name, tenant=tenant, reason=reason)
     on.screen.whole(done)
     already = "" if done["changed"] else " already"
-    if done["known"] is not False:
+    if done.get("known") is not False:
         on.screen.line(f"run {done['run']} is stopped{already}")
         return
     on.screen.line(

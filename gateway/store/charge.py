@@ -17,6 +17,7 @@ from gateway.domain.model import (
     Status,
     Usage,
 )
+from gateway.domain.refusal import UPSTREAM_REFUSED
 
 NOTHING = Amounts()
 MAX_INPUT_TOKENS = 8_192  # of one answer of a caller to a question of the server
@@ -87,7 +88,8 @@ def _terms(permit: Permit) -> ModelTerms | None:
 
 def _used_of_model(permit: Permit, outcome: Outcome, terms: ModelTerms) -> tuple[Amounts, bool]:
     counted = outcome.counted or Usage(permit.argument_tokens, 0)
-    was_taken = outcome.status is not Status.RPC_ERROR  # else its provider made nothing of it
+    # What its provider refuses, or does not let us ask, nobody has made anything of.
+    was_taken = outcome.status is not Status.RPC_ERROR and outcome.code != UPSTREAM_REFUSED.id
     if outcome.usage is None and was_taken and model_meter.n_opaque(permit.call.arguments):
         # Nobody says how many tokens an image was: as many as it could be, or whoever hangs up in
         # time has it for nothing.

@@ -55,6 +55,11 @@ def test_an_image_that_the_provider_did_not_take_is_no_token() -> None:
     assert charged == Amounts(0, 1, 0)
 
 
+def test_an_image_costs_no_agent_anything_where_our_credential_is_not_taken() -> None:
+    refused = Outcome(Status.FAILED, code="upstream_refused", counted=Usage(4, 0))
+    assert used(permit(IMAGE), refused) == Amounts(4, 1, 4)
+
+
 def test_what_the_provider_says_of_an_image_is_believed() -> None:
     charged = used(permit(IMAGE), Outcome(Status.OK, usage=Usage(85, 20), counted=Usage(4, 20)))
     assert charged == Amounts(105, 1, 105)

@@ -12,7 +12,10 @@ from gateway.store.pins import DEFAULT_RESULT_TOKENS
 
 # Meter -> the calls that are covered or not, and what to change.
 _OF = {
-    "tokens": ("no call", "give more, or lower max_result_tokens"),
+    "tokens": (
+        "no call",
+        "give more, or lower max_result_tokens; of a model, less may be asked for",
+    ),
     "cost": ("no call that costs anything", "give more: it is in millionths, as prices are"),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -59,8 +60,7 @@ async def stop_run(house: House, author: str, given: Mapping[str, Any]) -> Any:
 
 
 async def _stopped(house: House, account: str, *, changed: bool) -> dict[str, Any]:
-    """`known` is None where the log is too long to be looked through."""
-
+    """`known` is None where the log is too long to be looked through, or cannot be."""
     until_s = time.monotonic() + LOOK_S
 
     def goes_on() -> bool:
@@ -70,8 +70,8 @@ async def _stopped(house: House, account: str, *, changed: bool) -> dict[str, An
         try:
             with opened(house.config.data_dir) as trail, trail.while_true(goes_on):
                 return knows_run(trail, account)
-        except Interrupted:
-            return None
+        except (Interrupted, OSError, ValueError, sqlite3.Error):
+            return None  # it is stopped, whatever the log looks like
 
     known = await asyncio.to_thread(look)
     return {"run": account, "stopped": True, "changed": changed, "known": known}

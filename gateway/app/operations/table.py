@@ -68,4 +68,4 @@ OPERATIONS: Mapping[str, Operation] = MappingProxyType(
 
 # They wait for servers, or search a long log: nothing else may have to wait for that, least of all a
 # freeze. What a stop of a run decides on, no other change touches.
-UNQUEUED: frozenset[str] = frozenset({"server.test", "tool.call", "run.stop"})
+UNQUEUED: frozenset[str] = frozenset({"server.test", "tool.call", "run.stop", "agent.list"})

@@ -39,7 +39,7 @@ from gateway.edge.arrival import body_within, read_body
 from gateway.edge.head import Head
 from gateway.edge.house import House, Settings
 from gateway.edge.ids import new_call_id
-from gateway.edge.line import respond
+from gateway.edge.line import respond, retry_after
 from gateway.edge.reply import Answer
 
 MAX_PUSH_BYTES = 1_048_576
@@ -124,7 +124,7 @@ class PushCounter:
         except Refused as refused:
             if not refused.call_id:
                 refused.call_id = await self._refused(refused, target, scope)
-            await respond(send, rest_answer(said_of(refused)), [])
+            await respond(send, rest_answer(said_of(refused)), retry_after(refused))
             return
         await respond(send, _TAKEN, [])
 

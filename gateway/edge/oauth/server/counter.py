@@ -253,8 +253,8 @@ def _authorization(head: Head) -> str:
 
 def stranger_of(address: str, form: Mapping[str, str]) -> str:
     """Whose failures are counted together. Behind a proxy all have one address: whoever signs, and
-    says as whom, hardly ever waits for what others did there; nor has anybody a bucket for each name
-    that comes to mind."""
+    says as whom, waits only for what those did who fell into the same of SIGNERS buckets, which nobody
+    can choose; and nobody has a bucket for each name that comes to mind."""
     if "client_assertion" not in form:
         return address
     return f"{address} {hash(form.get('client_id', '')) % SIGNERS} signs"  # salted by the process
