@@ -138,10 +138,10 @@ def delegating(folder: Path, more: str = SIGNER) -> Iterator[Delegating]:
     house = Delegating(folder, process, key)
     try:
         yield house
-        assert process.stop() == 0
+        assert house.process.stop() == 0
         code, said, complaint = house.customhouse("audit", "verify")
         assert code == 0, said + complaint
     finally:
         house.client.close()
-        if process.process.poll() is None:
-            process.kill()
+        if house.process.process.poll() is None:
+            house.process.kill()

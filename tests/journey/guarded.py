@@ -114,10 +114,10 @@ def guarded(folder: Path, config: str = CONFIG, policy: str = POLICY) -> Iterato
         house = Guarded(folder, process, **made)
         try:
             yield house
-            assert process.stop() == 0
+            assert house.process.stop() == 0
             code, said, complaint = house.customhouse("audit", "verify")
             assert code == 0, said + complaint
         finally:
             house.client.close()
-            if process.process.poll() is None:
-                process.kill()
+            if house.process.process.poll() is None:
+                house.process.kill()

@@ -76,13 +76,14 @@ def border(tmp_path: Path) -> Iterator[Border]:
     config.write_text(CONFIG.format(python=sys.executable, folder=tmp_path, root=ROOT))
     process = GatewayProcess(config).start()
     with httpx2.Client(timeout=30) as client:
+        border = Border(tmp_path, process, client)
         try:
-            yield Border(tmp_path, process, client)
+            yield border
             code, said, complaint = customhouse("audit", "verify", "--config", str(config))
             assert code == 0, said + complaint
         finally:
-            if process.process.poll() is None:
-                process.stop()
+            if border.process.process.poll() is None:  # it may be another by now
+                border.process.stop()
 
 
 def ended_by(border: Border, stop: Callable[[], Any]) -> tuple[httpx2.Response, float]:
