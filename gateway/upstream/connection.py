@@ -76,7 +76,17 @@ class Carried(Protocol):
         ...
 
 
-class _Nobody:
+class Unread:
+    """What wants nothing of a body."""
+
+    def count(self, n_bytes: int) -> bool:
+        return True
+
+    def take(self, kind: bytes, text: bytes) -> bool:
+        return True
+
+
+class _Nobody(Unread):
     """What is carried when nobody waits for it any more."""
 
     max_wire_bytes = MAX_HEAD_BYTES
@@ -85,12 +95,6 @@ class _Nobody:
         return
 
     def headed(self, response: Response) -> bool:
-        return True
-
-    def count(self, n_bytes: int) -> bool:
-        return True
-
-    def take(self, kind: bytes, text: bytes) -> bool:
         return True
 
     def fail(self, failure: Exception) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import msgspec
 
 from gateway.domain.model import Outcome
+from gateway.upstream.connection import Unread
 from gateway.upstream.exchange import Exchange, conclude
 from gateway.upstream.message import Message, broken
 from gateway.upstream.origin import Kept
@@ -39,7 +40,7 @@ def status_of(outcome: Outcome) -> int:
     return int(msgspec.json.decode(outcome.result)["status"])
 
 
-class _Knocking:
+class _Knocking(Unread):
     """What a connection carries: the status is all that is wanted."""
 
     max_wire_bytes = _ANY_BYTES
@@ -57,12 +58,6 @@ class _Knocking:
         if status >= 500:
             raise broken(f"HTTP {status}")
         self._exchange.deliver(Message(result=msgspec.Raw(b'{"status":%d}' % status)))
-        return True
-
-    def count(self, n_bytes: int) -> bool:
-        return True
-
-    def take(self, kind: bytes, text: bytes) -> bool:
         return True
 
     def fail(self, failure: Exception) -> None:

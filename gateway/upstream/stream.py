@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 
 from gateway.upstream.changes import Dam
-from gateway.upstream.connection import Connection
+from gateway.upstream.connection import Connection, Unread
 from gateway.upstream.message import broken
 from gateway.upstream.origin import connected
 from gateway.upstream.pool import ConnectionPool
@@ -92,7 +92,7 @@ class Stream:
             self._ended(failure)
 
 
-class Note:
+class Note(Unread):
     """A message that is only taken, or not. *failed* is told when it was not."""
 
     max_wire_bytes = MAX_NOTE_BYTES
@@ -121,12 +121,6 @@ class Note:
         if not 200 <= response.status < 300:
             raise response.failure()
         self._over.set()
-        return True
-
-    def count(self, n_bytes: int) -> bool:
-        return True
-
-    def take(self, kind: bytes, text: bytes) -> bool:
         return True
 
     def fail(self, failure: Exception) -> None:
